@@ -1,0 +1,82 @@
+"""gunicorn's configuration. Imports no Django: nothing may touch the database before the fork."""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from gateway import environment
+
+env = environment.read()
+
+bind = f"{env.str('HOST', default='127.0.0.1') or '127.0.0.1'}:{env.whole('PORT', 8000, 1, 65535)}"
+workers = env.whole("WEB_CONCURRENCY", os.cpu_count() or 1, 1, 256)
+worker_class = "gevent"
+worker_connections = 4000  # open connections per worker
+wsgi_app = "gateway.wsgi:application"
+chdir = str(environment.BASE_DIR)
+preload_app = False
+control_socket_disable = True
+keepalive = 10  # seconds; idle connections hold up a stop for as long
+graceful_timeout = env.whole("DRAIN_SECONDS", 60, 10, 3600)
+timeout = 60  # seconds without a sign of life before a worker is killed
+max_requests = 0  # with one worker a planned end would be an outage
+limit_request_field_size = 16380
+forwarded_allow_ips = env.str("TRUSTED_PROXIES", default="") or "127.0.0.1,::1"
+accesslog = None
+errorlog = "-"
+loglevel = "warning"
+proc_name = "switchboard"
+pidfile = str(environment.BASE_DIR / (env.str("DATA_DIR", default="data") or "data") / "gunicorn.pid")
+
+DRAIN_MARGIN = 5  # seconds by which workers end before the master kills them
+SAY_GOODBYE = 3  # seconds before that at which open streams are told
+
+
+def when_ready(server: Any) -> None:
+    start_background(server)
+
+
+def on_reload(server: Any) -> None:
+    stop_background(server)
+    start_background(server)
+
+
+def on_exit(server: Any) -> None:
+    stop_background(server)
+
+
+def start_background(server: Any) -> None:
+    """The background process ends when its standard input does, even if this process is killed."""
+    read_end, server.lifeline = os.pipe()
+    server.background = subprocess.Popen(
+        [sys.executable, "manage.py", "background"], cwd=chdir, stdin=read_end, start_new_session=True
+    )
+    os.close(read_end)
+
+
+def stop_background(server: Any) -> None:
+    os.close(server.lifeline)
+    server.background.terminate()
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    os.close(server.lifeline)
+    # The master kills at exactly its own limit, and what is killed runs no `close`: be earlier.
+    worker.cfg.set("graceful_timeout", graceful_timeout - DRAIN_MARGIN)
+
+
+def post_worker_init(worker: Any) -> None:
+    from gateway import serving
+
+    serving.begin(worker, graceful_timeout - DRAIN_MARGIN - SAY_GOODBYE)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    from gateway import serving
+
+    serving.end()

@@ -1,0 +1,91 @@
+"""What people see: the front page, and errors that are pages for people and JSON for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.views import View
+from django.views import defaults
+
+from apikeys import keyring
+from gateway import VERSION, errors
+from profiles import board, catalog
+from providers.languages.language import Fault
+from providers.languages.registry import openai_chat
+
+ENDPOINTS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "embeddings": "/v1/embeddings",
+    "models": "/v1/models",
+    "key": "/v1/key",
+    "health": "/health",
+    "ready": "/ready",
+    "info": "/info",
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+    "admin": "/admin/",
+}
+
+
+class Front(View):
+    """A status page for browsers, a map of endpoints for programs, and for Ollama's clients the words they look for."""
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest) -> HttpResponseBase:
+        accept = request.headers.get("accept", "")
+        if "text/html" in accept:
+            return render(request, "front.html", self.status(request))
+        if "application/json" in accept:
+            return JsonResponse({"service": "switchboard", "version": VERSION, "endpoints": ENDPOINTS})
+        return HttpResponse("Ollama is running", content_type="text/plain; charset=utf-8")
+
+    def status(self, request: HttpRequest) -> dict[str, Any]:
+        base = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
+        routes = list(catalog.live.value)
+        return {
+            "version": VERSION,
+            "base_url": f"{base}/v1",
+            "serving": catalog.live.loaded and keyring.live.loaded,
+            "database": board.worker.database_reachable,
+            "public_models": sorted(route.name for route in routes if route.public),
+            "endpoints": [path for path in ENDPOINTS.values() if path.startswith("/v1")],
+        }
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path.startswith(("/v1", "/api"))
+
+
+def _json(request: HttpRequest, status: int, message: str, code: str) -> HttpResponse:
+    kind = "api_error" if status >= 500 else "invalid_request_error"
+    return errors.write(Fault(status, kind, message, code), openai_chat, request)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if _is_api(request):
+        return _json(request, 400, "The request could not be read.", "bad_request")
+    return defaults.bad_request(request, exception)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if _is_api(request):
+        return _json(request, 403, "This is not allowed.", "permission_denied")
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if _is_api(request):
+        return _json(request, 404, "There is nothing at this address.", "not_found")
+    return defaults.page_not_found(request, exception)
+
+
+def failed(request: HttpRequest) -> HttpResponseBase:
+    if _is_api(request):
+        return _json(request, 500, "The gateway failed. The administrator finds the cause in the log.", "internal_error")
+    return defaults.server_error(request)

@@ -1,0 +1,280 @@
+"""The path of a call, from top to bottom: read, route, ask, answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from django.conf import settings
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+
+from gateway.errors import ClientGone, Draining, NothingAvailable, RouteUnknown, TooLarge, fault
+from gateway.reply import Departure, Reply, StreamResponse, whole
+from profiles import catalog, routing
+from profiles.catalog import LiveRoute
+from profiles.routing import Lane
+from providers.conversation import Answer, ChatRequest
+from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language, Stamp
+from providers.languages.openai import answer_document
+from providers.streams import AnswerStream, ReadyEvents, StraightStream, TranslatedStream, UpstreamEvents
+from providers.wire import client
+from providers.wire.errors import CannotCarry, ProviderError
+from usage.metering import Call
+from usage.models import Ending
+
+
+def relay(http: Request, language: Language) -> HttpResponseBase:
+    """Answer one call. Whatever happens, it is metered and ends exactly once."""
+    call = Call(
+        http._request.call_id,
+        http.auth,
+        language.name,
+        http.META.get("HTTP_USER_AGENT", ""),
+        http.META.get("HTTP_X_REQUEST_ID", ""),
+    )
+    departure = Departure(http.META)
+    try:
+        asked = read(http, call, language)
+        departure.start()
+        answer = ask(asked, call, departure)
+    except BaseException as error:
+        departure.stop()
+        http._request.attempts = len(call.attempts)
+        settle(call, error)
+        raise
+    if not isinstance(answer, StreamResponse):
+        departure.stop()
+    return answer
+
+
+class Asked:
+    """What the caller wants, read as far as it must be."""
+
+    def __init__(self, body: dict[str, Any], envelope: Envelope, route: LiveRoute, language: Language) -> None:
+        self.body = body
+        self.envelope = envelope
+        self.route = route
+        self.language = language
+        self.headers: dict[str, str] = {}
+        self._request: ChatRequest | None = None
+
+    @property
+    def request(self) -> ChatRequest:
+        """The whole request in the words of the middle; only translating needs it. Raises BadRequest."""
+        if self._request is None:
+            self._request = self.language.parse_request(self.body)
+        return self._request
+
+
+def read(http: Request, call: Call, language: Language) -> Asked:
+    """The body, the route it names, and the limits of both."""
+    call.size = int(http.META.get("CONTENT_LENGTH") or 0)
+    limit = min(call.key.max_body_mb or settings.MAX_BODY_MB, settings.MAX_BODY_MB)
+    if call.size > limit << 20:
+        raise TooLarge(limit)
+    body = http.data
+    if not isinstance(body, dict):  # an empty body
+        raise BadRequest("The request body is empty. Send a JSON object.")
+    envelope = language.peek(body)
+    call.asked_for, call.streamed = envelope.model[:200], envelope.stream
+    call.end_user = end_user(http, call, envelope)
+    route = catalog.find(envelope.model)
+    if route is None or not call.key.may_use(route):
+        raise RouteUnknown(envelope.model)
+    call.route = route
+    if language.work not in route.works:
+        raise BadRequest(f"The model '{route.name}' does not do this kind of work ({language.work}).", "model")
+    asked = Asked(body, envelope, route, language)
+    if route.max_output_tokens is not None:
+        asked.body, clamped = language.clamp(body, route.max_output_tokens)
+        if clamped:
+            asked.headers["x-gateway-clamped"] = f"{clamped}={route.max_output_tokens}"
+    return asked
+
+
+def end_user(http: Request, call: Call, envelope: Envelope) -> str:
+    """Whom the caller asks for: its front end's word when the key is trusted with that, else `user`."""
+    if call.key.trusts_user_headers:
+        for name in ("EMAIL", "ID", "NAME"):
+            if value := http.META.get(f"HTTP_X_OPENWEBUI_USER_{name}"):
+                return str(value)[:200]
+    return (envelope.user or "")[:200]
+
+
+def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
+    """Try the deployments of the route in order, until one has begun to answer.
+
+    Another one is only tried where it may do better: the same wrong input fails everywhere.
+    """
+    failure: ProviderError | None = None
+    refusal: CannotCarry | None = None
+    for deployment in routing.in_order(asked.route):
+        for lane in routing.lanes(deployment, asked.language):
+            try:
+                return through(lane, asked, call, departure)
+            except CannotCarry as error:
+                refusal = refusal or error
+            except ProviderError as error:
+                call.attempt_failed(error.kind, error.upstream_status)
+                failure = error
+                if error.kind == "unsupported_path" and lane.language is not None:
+                    # This server does not speak that language; from now on it is translated for it.
+                    deployment.learned.refused_languages.add(lane.language.name)
+                    continue
+                if not error.retryable:
+                    raise
+                break
+    raise failure or refusal or NothingAvailable(asked.route.name)
+
+
+def through(lane: Lane, asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
+    """Ask one deployment in one language. Raises ProviderError or CannotCarry while another may be tried."""
+    if lane.language is None:
+        return by_itself(lane, asked, call, departure)
+    response = send(lane, lane.language, asked, call)
+    try:
+        if asked.envelope.stream:
+            stream = open_stream(response, lane, lane.language, asked, call)
+            return begin(stream, asked, call, departure)
+        body = response.read()
+        response.finish()
+        return whole(read_whole(body, lane, lane.language, asked, call), asked.headers)
+    except BaseException:
+        response.close()
+        raise
+
+
+def send(lane: Lane, language: Language, asked: Asked, call: Call) -> client.Response:
+    """The request in the upstream's language, sent; returns once an answer of success has begun."""
+    deployment, target = lane.deployment, lane.deployment.target
+    model, learned = deployment.upstream_model, deployment.learned
+    if lane.straight:
+        body = language.readdress(asked.body, asked.envelope, model, ask_usage=not learned.refuses_usage)
+    else:
+        body = language.write_request(asked.request, model)
+        if learned.refuses_usage:
+            body.pop("stream_options", None)
+        name_dropped(asked, language)
+    request = deployment.provider.request(target, lane.path, body)
+    call.attempt(lane)
+    response = client.send(request, target, asked.envelope.stream)
+    if 200 <= response.status < 300:
+        return response
+    error = refusal_of(response, language, target.profile)
+    if error.kind == "unsupported_field" and asked.envelope.stream and not learned.refuses_usage:
+        learned.refuses_usage = True
+        call.attempt_failed(error.kind, error.upstream_status)
+        return send(lane, language, asked, call)
+    raise error
+
+
+def refusal_of(response: client.Response, language: Language, profile: str) -> ProviderError:
+    if 300 <= response.status < 400:
+        response.close()
+        return ProviderError(
+            f"Upstream '{profile}' answered with a redirect; the profile's URL should name the final address.",
+            kind="broken",
+            upstream_status=response.status,
+        )
+    error = language.read_error(response.status, response.read_error(), profile)
+    retry_after = response.header("retry-after")
+    error.retry_after = float(retry_after) if retry_after.isdecimal() else None
+    return error
+
+
+def name_dropped(asked: Asked, language: Language) -> None:
+    """What has no place in another language and does not change the answer is left out, and said so."""
+    if asked.request.extras and asked.request.language != language.name:
+        asked.headers["x-gateway-dropped"] = ", ".join(sorted(asked.request.extras))
+
+
+def open_stream(
+    response: client.Response, lane: Lane, language: Language, asked: Asked, call: Call
+) -> AnswerStream:
+    target = lane.deployment.target
+    if response.content_type == "text/event-stream":
+        if lane.straight:
+            tap = language.tap(shown_model(lane, asked), asked.envelope.include_usage)
+            return StraightStream(response, tap, target)
+        return TranslatedStream(UpstreamEvents(response, language.reader(), target), writer(lane, asked, call))
+    # A server that does not stream: its whole answer is cut into events.
+    answer = language.read_answer(answer_document(response.read()))
+    response.finish()
+    return TranslatedStream(ReadyEvents(answer.events()), writer(lane, asked, call))
+
+
+def begin(stream: AnswerStream, asked: Asked, call: Call, departure: Departure) -> StreamResponse:
+    """Hold back until the first content is here; then there is no other deployment any more."""
+    try:
+        stream.start()
+    except BaseException:
+        stream.close()
+        raise
+    call.first_token()
+    return StreamResponse(Reply(stream, call, asked.language, departure), asked.language.stream_type, asked.headers)
+
+
+def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: Call) -> bytes:
+    if lane.straight:
+        written, call.usage, _ = language.pass_answer(body, shown_model(lane, asked))
+    else:
+        answer = language.read_answer(answer_document(body))
+        call.usage = answer.usage
+        written = asked.language.write_answer(answer, stamp(lane, asked, call))
+    call.close(Ending.COMPLETED, 200)
+    return written
+
+
+def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
+    """An account kind that needs no upstream."""
+    provider, target = lane.deployment.provider, lane.deployment.target
+    if isinstance(asked.language, EmbeddingLanguage):
+        wanted = asked.language.parse_embedding(asked.body)
+        call.attempt(lane)
+        vectors = provider.embed(wanted, target)
+        call.usage = vectors.usage
+        written = asked.language.write_embeddings(vectors, wanted, stamp(lane, asked, call))
+        call.close(Ending.COMPLETED, 200)
+        return whole(written, asked.headers)
+    pause: Callable[[float], None] = gevent.sleep
+    events = provider.answer(asked.request, target, pause)
+    call.attempt(lane)
+    if asked.envelope.stream:
+        return begin(TranslatedStream(ReadyEvents(events), writer(lane, asked, call)), asked, call, departure)
+    answer = Answer.collect(events)
+    call.usage = answer.usage
+    written = asked.language.write_answer(answer, stamp(lane, asked, call))
+    call.close(Ending.COMPLETED, 200)
+    return whole(written, asked.headers)
+
+
+def shown_model(lane: Lane, asked: Asked) -> str | None:
+    """The model named in the answer; None leaves what the upstream wrote."""
+    return None if asked.route.upstream_name else asked.route.name
+
+
+def stamp(lane: Lane, asked: Asked, call: Call) -> Stamp:
+    model = shown_model(lane, asked) or lane.deployment.upstream_model
+    return Stamp(call.id.hex, int(time.time()), model)
+
+
+def writer(lane: Lane, asked: Asked, call: Call) -> Any:
+    return asked.language.writer(stamp(lane, asked, call), asked.envelope.include_usage)
+
+
+def settle(call: Call, error: BaseException) -> None:
+    """The ending of a call that got no answer. What is not there (404) is counted, not stored."""
+    match error:
+        case RouteUnknown():
+            call.forget()
+        case ClientGone():
+            call.close(Ending.CLIENT_GONE, 499, "client_gone")
+        case Draining() | gevent.GreenletExit():
+            call.close(Ending.DRAINED, 503, "gateway_restarting")
+        case _:
+            trouble = fault(error)
+            failed = isinstance(error, ProviderError) and call.attempts
+            call.close(Ending.FAILED if failed else Ending.REFUSED, trouble.status, trouble.code or "")

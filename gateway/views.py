@@ -1,0 +1,121 @@
+"""One view per kind of work. A view knows its language; the rest is the relay's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from apikeys.keyring import Key
+from gateway import errors
+from gateway.errors import RouteUnknown
+from gateway.relay import relay
+from profiles import catalog
+from profiles.catalog import LiveRoute
+from providers.languages.registry import openai_chat, openai_completions, openai_embeddings
+
+
+class InferenceView(APIView):
+    """What the views of the hot path have in common: nothing is negotiated."""
+
+    default_response_headers: dict[str, str] = {}  # type: ignore[assignment]
+
+
+class ChatCompletions(InferenceView):
+    """OpenAI chat completions, whole or as Server-Sent Events."""
+
+    language = openai_chat
+
+    def post(self, http: Request) -> HttpResponseBase:
+        return relay(http, self.language)
+
+
+class Completions(InferenceView):
+    """OpenAI legacy completions, whole or as Server-Sent Events."""
+
+    language = openai_completions
+
+    def post(self, http: Request) -> HttpResponseBase:
+        return relay(http, self.language)
+
+
+class Embeddings(InferenceView):
+    """OpenAI embeddings, as numbers or base64."""
+
+    language = openai_embeddings
+
+    def post(self, http: Request) -> HttpResponseBase:
+        return relay(http, self.language)
+
+
+class Models(APIView):
+    """The models this key may use."""
+
+    def get(self, http: Request) -> Response:
+        models = [model_entry(route) for route in catalog.live.value if http.auth.may_use(route)]
+        return Response({"object": "list", "data": models})
+
+
+class Model(APIView):
+    """One model, by its name."""
+
+    def get(self, http: Request, name: str) -> Response:
+        route = catalog.find(name)
+        if route is None or not http.auth.may_use(route):
+            raise RouteUnknown(name)
+        return Response(model_entry(route))
+
+
+class CurrentKey(APIView):
+    """What the presented key is and may do. Never the key itself."""
+
+    def get(self, http: Request) -> Response:
+        key: Key = http.auth
+        models = None if key.routes is None else [route.name for route in catalog.live.value if key.may_use(route)]
+        return Response(
+            {
+                "object": "key",
+                "id": str(key.id),
+                "name": key.name,
+                "prefix": key.prefix,
+                "owner": key.owner,
+                "expires_at": key.expires,
+                "models": models,
+                "tags": list(key.tags),
+            }
+        )
+
+
+class NothingHere(APIView):
+    """The end of the API paths: an address that is not served."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    schema = None
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        trouble = errors.Fault(
+            404,
+            "invalid_request_error",
+            f"There is nothing at {request.method} {request.path}. The paths served are listed at /docs.",
+            "not_found",
+        )
+        return errors.write(trouble, openai_chat, request)
+
+
+def model_entry(route: LiveRoute) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": route.name,
+        "object": "model",
+        "created": route.created,
+        "owned_by": "switchboard",
+    }
+    if route.context_window:
+        entry["context_window"] = route.context_window
+    if route.max_output_tokens:
+        entry["max_tokens"] = route.max_output_tokens
+    return entry

@@ -1,0 +1,66 @@
+"""Two doors into Django: API paths pass two short layers, pages the full stack."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
+
+import django
+from django.conf import settings
+from django.core.handlers.wsgi import WSGIHandler
+from django.test.utils import override_settings
+
+Environ = dict[str, Any]
+
+django.setup(set_prefix=False)
+
+API_PATHS = ("/v1/", "/api/", "/health", "/ready")
+
+
+class Door(WSGIHandler):
+    """Django's handler with the middleware it is given."""
+
+    def __init__(self, middleware: list[str]) -> None:
+        with override_settings(MIDDLEWARE=middleware):
+            super().__init__()
+
+
+class Doors:
+    """The WSGI application."""
+
+    def __init__(self) -> None:
+        self.api = Door(settings.API_MIDDLEWARE)
+        self.pages = Door(settings.MIDDLEWARE)
+        self.limit = settings.MAX_BODY_MB << 20
+
+    def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if "HTTP_TRANSFER_ENCODING" in environ:
+            self.take_chunks(environ)
+        door = self.api if environ["PATH_INFO"].startswith(API_PATHS) else self.pages
+        return door(environ, start_response)
+
+    def take_chunks(self, environ: Environ) -> None:
+        """Django goes by Content-Length and would see a chunked body as empty."""
+        if "chunked" not in environ["HTTP_TRANSFER_ENCODING"].lower():
+            return
+        body = environ["wsgi.input"].read(self.limit + 1)
+        environ["CONTENT_LENGTH"] = str(len(body))
+        environ["wsgi.input"] = io.BytesIO(body)
+
+
+def refuse_nonsense() -> None:
+    """Stop with a sentence instead of serving with settings that make no sense."""
+    from gateway.checks import serving_problems
+
+    if problems := serving_problems():
+        print("\n".join(["Switchboard cannot start:", *problems]), file=sys.stderr)
+        sys.exit(4)  # gunicorn's "the application cannot be loaded": the master stops instead of trying again
+
+
+refuse_nonsense()
+application = Doors()

@@ -1,0 +1,1 @@
+"""What we can reach: accounts, upstream tokens, routes, deployments, the live catalog."""

@@ -1,0 +1,144 @@
+"""What can be served, in memory: read once, never changed, replaced whole when the configuration changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from profiles.models import Deployment, Profile, Route
+from profiles.secrets import SealBroken
+from profiles.watch import Watched
+from providers.base import Provider, Target
+
+log = logging.getLogger("switchboard.catalog")
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Micro-USD per million tokens; None: no price of its own."""
+
+    input: int | None = None
+    cached: int | None = None
+    cache_write: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+    audio: int | None = None
+
+
+@dataclass(slots=True)
+class Learned:
+    """What calls have taught us of a deployment; forgotten with the next change of the configuration."""
+
+    refuses_usage: bool = False  # does not accept stream_options
+    refused_languages: set[str] = field(default_factory=set)  # has no such endpoint
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveDeployment:
+    """A deployment that can be called, with its credentials opened."""
+
+    id: int
+    profile_id: int
+    upstream_model: str
+    priority: int
+    weight: int
+    prices: Prices
+    provider: Provider
+    target: Target
+    learned: Learned = field(default_factory=Learned)
+
+    def speaks(self) -> Mapping[str, str]:
+        """Language name -> path, without those the upstream turned out not to have."""
+        spoken = self.provider.speaks(self.upstream_model)
+        if not self.learned.refused_languages:
+            return spoken
+        return {name: path for name, path in spoken.items() if name not in self.learned.refused_languages}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveRoute:
+    """A route that can be asked for."""
+
+    id: int
+    name: str
+    works: frozenset[str]
+    context_window: int | None
+    max_output_tokens: int | None
+    upstream_name: bool  # answers carry the upstream's model name
+    public: bool
+    created: int  # Unix seconds
+    deployments: tuple[LiveDeployment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    routes: Mapping[str, LiveRoute]
+
+    def __iter__(self) -> Iterator[LiveRoute]:
+        return iter(self.routes.values())
+
+
+EMPTY = Catalog(MappingProxyType({}))
+
+
+def load() -> Catalog:
+    """Read the enabled routes with the places that serve them. A profile that cannot be opened is left out."""
+    targets: dict[int, tuple[Provider, Target]] = {}
+    for profile in Profile.objects.filter(enabled=True):
+        provider = profile.provider
+        if provider is None:
+            log.error("profile_unknown_kind", extra={"profile": profile.name, "kind": profile.kind})
+            continue
+        try:
+            targets[profile.pk] = (provider, profile.open())
+        except SealBroken:
+            log.error("profile_cannot_be_opened", extra={"profile": profile.name})
+    places: dict[int, list[LiveDeployment]] = {}
+    for row in Deployment.objects.filter(enabled=True).order_by("priority", "pk"):
+        if row.profile_id in targets:
+            places.setdefault(row.route_id, []).append(_deployment(row, *targets[row.profile_id]))
+    routes = {
+        route.name: LiveRoute(
+            id=route.pk,
+            name=route.name,
+            works=frozenset(route.works),
+            context_window=route.context_window,
+            max_output_tokens=route.max_output_tokens,
+            upstream_name=route.model_name == Route.ModelName.UPSTREAM,
+            public=route.public,
+            created=int(route.created_at.timestamp()),
+            deployments=tuple(places.get(route.pk, ())),
+        )
+        for route in Route.objects.filter(enabled=True)
+    }
+    return Catalog(MappingProxyType(routes))
+
+
+def _deployment(row: Deployment, provider: Provider, target: Target) -> LiveDeployment:
+    prices = Prices(
+        row.price_input,
+        row.price_cached,
+        row.price_cache_write,
+        row.price_output,
+        row.price_reasoning,
+        row.price_audio,
+    )
+    return LiveDeployment(
+        row.pk, row.profile_id, row.upstream_model, row.priority, row.weight, prices, provider, target
+    )
+
+
+live: Watched[Catalog] = Watched(load, EMPTY)
+
+
+def find(name: str) -> LiveRoute | None:
+    """The route of this name; one that is not in memory is looked for in the database once more.
+
+    Raises ConfigurationUnavailable.
+    """
+    route = live.value.routes.get(name)
+    if route is None and live.refresh():
+        route = live.value.routes.get(name)
+    return route

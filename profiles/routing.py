@@ -1,0 +1,56 @@
+"""Where a call goes: the deployments of its route in order, and for each how caller and upstream talk."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from profiles.catalog import LiveDeployment, LiveRoute
+from providers.languages.language import Language
+from providers.languages.registry import LANGUAGES
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """`language` is what the upstream is spoken to in; None for one that answers by itself."""
+
+    deployment: LiveDeployment
+    language: Language | None
+    path: str
+    straight: bool
+
+    @property
+    def name(self) -> str:
+        return "straight" if self.straight else "translated"
+
+
+def in_order(route: LiveRoute) -> Iterator[LiveDeployment]:
+    """Lower priorities first; among equals, drawn by weight without putting back."""
+    if len(route.deployments) == 1:
+        yield route.deployments[0]
+        return
+    left = sorted(route.deployments, key=lambda deployment: deployment.priority)
+    while left:
+        best = [deployment for deployment in left if deployment.priority == left[0].priority]
+        chosen = random.choices(best, [deployment.weight for deployment in best])[0]
+        left.remove(chosen)
+        yield chosen
+
+
+def lanes(deployment: LiveDeployment, language: Language) -> Iterator[Lane]:
+    """The ways from a caller's language to this deployment, best first.
+
+    The caller's own language is best. What an upstream turns out not to have while the lanes are being
+    tried is not offered again.
+    """
+    if deployment.provider.answers_itself:
+        yield Lane(deployment, None, "", straight=False)
+        return
+    if path := deployment.speaks().get(language.name):
+        yield Lane(deployment, language, path, straight=True)
+    if language.work == "embedding":
+        return
+    for name, path in deployment.speaks().items():
+        if name != language.name and LANGUAGES[name].work != "embedding":
+            yield Lane(deployment, LANGUAGES[name], path, straight=False)

@@ -1,0 +1,1 @@
+"""How each upstream talks. Plain Python: no Django, no database."""

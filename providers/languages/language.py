@@ -1,0 +1,187 @@
+"""What a language is: the two halves of one wire format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from providers.conversation import Answer, ChatRequest, EmbeddingRequest, Embeddings, Event, FinishReason, Usage
+from providers.wire.errors import ProviderError
+
+Work = Literal["chat", "completion", "embedding"]
+
+
+class BadRequest(Exception):
+    """The caller's request is wrong; `param` names the field, as `messages[0].role`."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """What the relay must know of a request that it does not read: `max_tokens` is the caller's limit."""
+
+    model: str
+    stream: bool = False
+    include_usage: bool = False
+    max_tokens: int | None = None
+    user: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What an answer written afresh is marked with; `created` is in Unix seconds."""
+
+    id: str
+    created: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """An error on its way to a caller; `retry_after` is in seconds."""
+
+    status: int
+    type: str
+    message: str
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+
+
+class Tap:
+    """Watches frames that pass through untouched: usage, the finish, the end, and what to withhold.
+
+    Straight through means no JSON is parsed per frame: `see` looks for the few bytes that matter.
+    """
+
+    usage: Usage | None = None
+    finish_reason: FinishReason | None = None
+    content = False  # the first content has come
+    ended = False  # the terminal signal has come
+    pieces = 0  # frames that carried content, about one token each
+
+    def see(self, frame: bytes) -> bytes | None:
+        """The bytes to hand on, or None for a frame the caller did not ask for.
+
+        Raises ProviderError when the frame says that the upstream failed.
+        """
+        raise NotImplementedError
+
+    def closing(self) -> bytes:
+        """What is still owed to the caller when the body ended without its end mark."""
+        return b""
+
+
+class Reader:
+    """Reads an upstream's frames into events."""
+
+    ended = False  # the terminal signal has come
+
+    def read_frame(self, frame: bytes) -> list[Event]:
+        """Raises ProviderError when the frame says that the upstream failed."""
+        raise NotImplementedError
+
+    def read_end(self) -> list[Event]:
+        """What follows from the body having ended. Raises ProviderError when it was cut."""
+        raise NotImplementedError
+
+
+class Writer:
+    """Writes events as the frames of one answer."""
+
+    def write(self, event: Event) -> bytes:
+        raise NotImplementedError
+
+    def close(self) -> bytes:
+        """The frames that end the answer."""
+        raise NotImplementedError
+
+
+class Language:
+    """One wire format. Instances hold no state."""
+
+    name: ClassVar[str]
+    work: ClassVar[Work]
+    stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+
+    # -- server half: what callers speak --
+
+    def peek(self, body: Mapping[str, Any]) -> Envelope:
+        """Read what routing needs and refuse what is plainly wrong. Raises BadRequest."""
+        raise NotImplementedError
+
+    def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
+        """Raises BadRequest naming the field."""
+        raise NotImplementedError
+
+    def write_answer(self, answer: Answer, stamp: Stamp) -> bytes:
+        raise NotImplementedError
+
+    def writer(self, stamp: Stamp, include_usage: bool) -> Writer:
+        raise NotImplementedError
+
+    def write_error(self, fault: Fault, request_id: str) -> bytes:
+        raise NotImplementedError
+
+    def write_stream_error(self, fault: Fault, request_id: str) -> bytes:
+        """The last frame of a stream that broke."""
+        raise NotImplementedError
+
+    # -- client half: what upstreams speak --
+
+    def write_request(self, request: ChatRequest, model: str) -> dict[str, Any]:
+        """Raises CannotCarry naming what this language has no place for."""
+        raise NotImplementedError
+
+    def read_answer(self, document: Any) -> Answer:
+        """Raises ProviderError when the document is not an answer."""
+        raise NotImplementedError
+
+    def reader(self) -> Reader:
+        raise NotImplementedError
+
+    def read_error(self, status: int, body: bytes, profile: str) -> ProviderError:
+        raise NotImplementedError
+
+    # -- straight through: caller and upstream speak it alike --
+
+    def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
+        """The caller's body with the upstream's model name and, for streams, usage asked for."""
+        raise NotImplementedError
+
+    def clamp(self, body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]:
+        """The body with no more than `limit` output tokens, and the field that was lowered."""
+        return body, None
+
+    def tap(self, model: str | None, include_usage: bool) -> Tap:
+        """`model` is the name the caller knows; None leaves the upstream's own in place."""
+        raise NotImplementedError
+
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+        """A whole answer with the caller's model name in it, and what it says of itself.
+
+        Raises ProviderError when it is not an answer.
+        """
+        raise NotImplementedError
+
+
+class EmbeddingLanguage(Language):
+    """A wire format for vectors: no conversation, no stream."""
+
+    def parse_embedding(self, body: Mapping[str, Any]) -> EmbeddingRequest:
+        raise NotImplementedError
+
+    def write_embeddings(self, answer: Embeddings, request: EmbeddingRequest, stamp: Stamp) -> bytes:
+        raise NotImplementedError
+
+    def write_embedding_request(self, request: EmbeddingRequest, model: str) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def read_embeddings(self, document: Any) -> Embeddings:
+        raise NotImplementedError

@@ -1,0 +1,109 @@
+"""OpenAI Embeddings (`POST /v1/embeddings`), both halves. Base64 is little-endian float32."""
+
+from __future__ import annotations
+
+import struct
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, Usage
+from providers.languages import openai
+from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
+from providers.languages.openai import OpenAILanguage, expect_count, expect_model, expect_text
+from providers.wire.errors import ProviderError
+
+NAME = "openai_embeddings"
+READ = frozenset(("model", "input", "encoding_format", "dimensions", "user"))
+
+
+class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
+    name = NAME
+    work = "embedding"
+
+    def peek(self, body: Mapping[str, Any]) -> Envelope:
+        model = expect_model(body)
+        if not body.get("input") or not isinstance(body["input"], (str, list)):
+            raise BadRequest("'input' must be a text, or a list of texts or token ids, and not empty.", "input")
+        return Envelope(model, user=expect_text(body, "user"))
+
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+        document = openai.answer_document(body)
+        if not isinstance(document.get("data"), list):
+            raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
+        return openai.with_model(body, document, model), openai.read_usage(document.get("usage")), None
+
+    def parse_embedding(self, body: Mapping[str, Any]) -> EmbeddingRequest:
+        envelope = self.peek(body)
+        encoding = body.get("encoding_format") or "float"
+        if encoding not in ("float", "base64"):
+            raise BadRequest("'encoding_format' must be float or base64.", "encoding_format")
+        return EmbeddingRequest(
+            model=envelope.model,
+            inputs=_inputs(body["input"]),
+            encoding=encoding,
+            dimensions=expect_count(body, "dimensions"),
+            user=envelope.user,
+            extras={name: value for name, value in body.items() if name not in READ},
+        )
+
+    def write_embeddings(self, answer: Embeddings, request: EmbeddingRequest, stamp: Stamp) -> bytes:
+        tokens = answer.usage.input if answer.usage else 0
+        return openai.dumps(
+            {
+                "object": "list",
+                "data": [
+                    {"object": "embedding", "index": index, "embedding": _encode(vector, request.encoding)}
+                    for index, vector in enumerate(answer.vectors)
+                ],
+                "model": stamp.model,
+                "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+            }
+        )
+
+    def write_embedding_request(self, request: EmbeddingRequest, model: str) -> dict[str, Any]:
+        inputs = [item if isinstance(item, str) else list(item) for item in request.inputs]
+        body: dict[str, Any] = {**request.extras, "model": model, "input": inputs}
+        fields = {"encoding_format": request.encoding, "dimensions": request.dimensions, "user": request.user}
+        body.update((name, value) for name, value in fields.items() if value is not None)
+        return body
+
+    def read_embeddings(self, document: Any) -> Embeddings:
+        data = document.get("data") if isinstance(document, dict) else None
+        if not isinstance(data, list):
+            raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
+        rows = sorted(data, key=lambda row: row.get("index") or 0)
+        return Embeddings(
+            tuple(_decode(row.get("embedding")) for row in rows), openai.read_usage(document.get("usage"))
+        )
+
+
+def _inputs(value: str | list[Any]) -> tuple[str | tuple[int, ...], ...]:
+    if isinstance(value, str):
+        return (value,)
+    if all(isinstance(item, int) and not isinstance(item, bool) for item in value):
+        return (tuple(value),)
+    inputs: list[str | tuple[int, ...]] = []
+    for index, item in enumerate(value):
+        if isinstance(item, str):
+            inputs.append(item)
+        elif isinstance(item, list) and item and all(isinstance(token, int) for token in item):
+            inputs.append(tuple(item))
+        else:
+            raise BadRequest("An input must be a text or a list of token ids.", f"input[{index}]")
+    return tuple(inputs)
+
+
+def _encode(vector: tuple[float, ...], encoding: str) -> str | list[float]:
+    if encoding == "base64":
+        return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+    return list(vector)
+
+
+def _decode(value: object) -> tuple[float, ...]:
+    if isinstance(value, str):
+        raw = b64decode(value)
+        return struct.unpack(f"<{len(raw) // 4}f", raw)
+    if isinstance(value, list):
+        return tuple(value)
+    raise ProviderError("The upstream sent a vector in an unknown form.", kind="broken")
