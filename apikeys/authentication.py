@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from rest_framework.authentication import BaseAuthentication
@@ -56,6 +56,11 @@ class KeyAuthentication(BaseAuthentication):
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
+
+
+def key_of(request: Request) -> Key:
+    """The key of a request that HasKey has let in."""
+    return cast(Key, request.auth)
 
 
 class HasKey(BasePermission):

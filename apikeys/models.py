@@ -24,11 +24,11 @@ class User(AbstractUser):
     """A person, or a service with keys of its own."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    email = models.EmailField("e-mail", blank=True, null=True, unique=True)
+    email = models.EmailField("e-mail", blank=True, null=True, unique=True)  # type: ignore[assignment]
 
-    objects = UserManager()
+    objects = UserManager()  # type: ignore[misc]
 
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS: list[str] = []  # type: ignore[misc]
 
     class Meta:
         ordering = ("username",)

@@ -61,8 +61,10 @@ def _addresses() -> list[CheckMessage]:
     for origin in settings.CORS_ORIGINS:
         if origin not in ("*", "none") and not origin.startswith(("http://", "https://")):
             found.append(
-                Error(f"CORS_ORIGINS must hold origins such as https://app.example.com; '{origin}' is none.",
-                      id="switchboard.CORS_ORIGINS")
+                Error(
+                    f"CORS_ORIGINS must hold origins such as https://app.example.com; '{origin}' is none.",
+                    id="switchboard.CORS_ORIGINS",
+                )
             )
     if settings.PUBLIC_URL and not settings.TRUSTED_PROXIES:
         found.append(
@@ -98,6 +100,6 @@ def _unpatched() -> list[str]:
     if "psycopg" in sys.modules:
         import psycopg.waiting
 
-        if psycopg.waiting.wait.__module__ == "psycopg_c._psycopg" or "wait_c" in psycopg.waiting.wait.__name__:
+        if "wait_c" in repr(psycopg.waiting.wait):
             found.append("psycopg waits in C and would stop the worker; it was imported before gevent's patch.")
     return found

@@ -48,7 +48,16 @@ class Environment(environ.Env):
         return self.read(name, default, parse, f"a whole number from {least} to {most}")
 
     def flag(self, name: str, default: bool) -> bool:
-        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
 
         def parse(text: str) -> bool:
             if text.lower() not in words:

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import PermissionDenied as DjangoPermissionDenied
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.db import Error as DatabaseError
 from django.db import InterfaceError
 from django.http import Http404, HttpRequest, HttpResponse
@@ -165,12 +165,14 @@ def _framework_fault(error: BaseException) -> Fault:
     if not getattr(error, "logged", False):
         log.error("unexpected_error", exc_info=error)
         error.logged = True  # type: ignore[attr-defined]
-    return Fault(500, "api_error", "The gateway failed. The administrator finds the cause in the log.", "internal_error")
+    return Fault(
+        500, "api_error", "The gateway failed. The administrator finds the cause in the log.", "internal_error"
+    )
 
 
 def write(trouble: Fault, language: Language, request: HttpRequest) -> HttpResponse:
     """A fault as an answer in the caller's language."""
-    request_id = str(getattr(request, "call_id", ""))
+    request_id = str(request.META.get("switchboard.call_id", ""))
     response = HttpResponse(
         language.write_error(trouble, request_id), status=trouble.status, content_type="application/json"
     )
@@ -190,7 +192,7 @@ def handle(error: Exception, context: Mapping[str, Any]) -> HttpResponse:
     response = write(fault(error), getattr(view, "language", openai_chat), request._request)
     if isinstance(error, drf.MethodNotAllowed):
         response.headers["Allow"] = ", ".join(view.allowed_methods)
-    if getattr(request._request, "attempts", 0) > 1 and response.status_code >= 500:
+    if request.META.get("switchboard.attempts", 0) > 1 and response.status_code >= 500:
         # We have tried the other deployments already; an SDK's own retries would only repeat that.
         response.headers["x-should-retry"] = "false"
     return response

@@ -8,8 +8,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
-from django.views import View
-from django.views import defaults
+from django.views import View, defaults
 
 from apikeys import keyring
 from gateway import VERSION, errors
@@ -87,5 +86,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 def failed(request: HttpRequest) -> HttpResponseBase:
     if _is_api(request):
-        return _json(request, 500, "The gateway failed. The administrator finds the cause in the log.", "internal_error")
+        return _json(
+            request, 500, "The gateway failed. The administrator finds the cause in the log.", "internal_error"
+        )
     return defaults.server_error(request)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
+from apikeys.authentication import key_of
 from gateway.errors import ClientGone, Draining, NothingAvailable, RouteUnknown, TooLarge, fault
 from gateway.reply import Departure, Reply, StreamResponse, whole
 from profiles import catalog, routing
@@ -29,8 +30,8 @@ from usage.models import Ending
 def relay(http: Request, language: Language) -> HttpResponseBase:
     """Answer one call. Whatever happens, it is metered and ends exactly once."""
     call = Call(
-        http._request.call_id,
-        http.auth,
+        http.META["switchboard.call_id"],
+        key_of(http),
         language.name,
         http.META.get("HTTP_USER_AGENT", ""),
         http.META.get("HTTP_X_REQUEST_ID", ""),
@@ -42,7 +43,7 @@ def relay(http: Request, language: Language) -> HttpResponseBase:
         answer = ask(asked, call, departure)
     except BaseException as error:
         departure.stop()
-        http._request.attempts = len(call.attempts)
+        http.META["switchboard.attempts"] = len(call.attempts)
         settle(call, error)
         raise
     if not isinstance(answer, StreamResponse):
@@ -191,9 +192,7 @@ def name_dropped(asked: Asked, language: Language) -> None:
         asked.headers["x-gateway-dropped"] = ", ".join(sorted(asked.request.extras))
 
 
-def open_stream(
-    response: client.Response, lane: Lane, language: Language, asked: Asked, call: Call
-) -> AnswerStream:
+def open_stream(response: client.Response, lane: Lane, language: Language, asked: Asked, call: Call) -> AnswerStream:
     target = lane.deployment.target
     if response.content_type == "text/event-stream":
         if lane.straight:

@@ -193,6 +193,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
+    "POSTPROCESSING_HOOKS": ["gateway.schema.without_trailing_slashes"],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_MB << 20
 CORS_ALLOWED_ORIGINS = [] if "*" in CORS_ORIGINS or CORS_ORIGINS == ["none"] else CORS_ORIGINS
@@ -213,10 +214,20 @@ CORS_ALLOW_HEADERS = [
     "anthropic-dangerous-direct-browser-access",
     *(
         f"x-stainless-{name}"
-        for name in (
-            "lang package-version os arch runtime runtime-version retry-count timeout helper-method poll-helper"
-            " custom-poll-interval async"
-        ).split()
+        for name in [
+            "lang",
+            "package-version",
+            "os",
+            "arch",
+            "runtime",
+            "runtime-version",
+            "retry-count",
+            "timeout",
+            "helper-method",
+            "poll-helper",
+            "custom-poll-interval",
+            "async",
+        ]
     ),
 ]
 CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "x-gateway-clamped", "x-gateway-dropped"]

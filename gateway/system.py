@@ -15,7 +15,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from apikeys import keyring
-from gateway import VERSION
+from gateway import VERSION, schema
 from profiles import board, catalog
 from profiles.models import WorkerState
 from usage import background
@@ -34,6 +34,7 @@ class OpenView(APIView):
 class Health(OpenView):
     """The process answers. Nothing else is looked at, so a broken database does not restart it."""
 
+    @schema.system
     def get(self, http: Request) -> Response:
         return Response({"status": "healthy", "service": "switchboard", "version": VERSION})
 
@@ -41,6 +42,7 @@ class Health(OpenView):
 class Ready(OpenView):
     """Whether calls can be served: 200, or 503 with what is missing."""
 
+    @schema.system
     def get(self, http: Request) -> Response:
         missing = [
             sentence
@@ -62,6 +64,7 @@ class Ready(OpenView):
 class Info(OpenView):
     """Name and version; for signed-in staff also the workers and what they have counted."""
 
+    @schema.system
     def get(self, http: Request) -> Response:
         document: dict[str, Any] = {"service": "switchboard", "version": VERSION}
         if is_staff(http):

@@ -35,9 +35,7 @@ urlpatterns = [
     ),
     path(
         "docs",
-        SpectacularSwaggerSplitView.as_view(
-            url_name="openapi", content_negotiation_class=DefaultContentNegotiation
-        ),
+        SpectacularSwaggerSplitView.as_view(url_name="openapi", content_negotiation_class=DefaultContentNegotiation),
         name="docs",
     ),
     path("docs/", RedirectView.as_view(pattern_name="docs")),

@@ -10,12 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apikeys.keyring import Key
-from gateway import errors
+from apikeys.authentication import key_of
+from gateway import errors, schema
 from gateway.errors import RouteUnknown
 from gateway.relay import relay
 from profiles import catalog
 from profiles.catalog import LiveRoute
+from providers.languages.language import Fault
 from providers.languages.registry import openai_chat, openai_completions, openai_embeddings
 
 
@@ -30,6 +31,7 @@ class ChatCompletions(InferenceView):
 
     language = openai_chat
 
+    @schema.chat
     def post(self, http: Request) -> HttpResponseBase:
         return relay(http, self.language)
 
@@ -39,6 +41,7 @@ class Completions(InferenceView):
 
     language = openai_completions
 
+    @schema.completion
     def post(self, http: Request) -> HttpResponseBase:
         return relay(http, self.language)
 
@@ -48,6 +51,7 @@ class Embeddings(InferenceView):
 
     language = openai_embeddings
 
+    @schema.embedding
     def post(self, http: Request) -> HttpResponseBase:
         return relay(http, self.language)
 
@@ -55,17 +59,19 @@ class Embeddings(InferenceView):
 class Models(APIView):
     """The models this key may use."""
 
+    @schema.models
     def get(self, http: Request) -> Response:
-        models = [model_entry(route) for route in catalog.live.value if http.auth.may_use(route)]
+        models = [model_entry(route) for route in catalog.live.value if key_of(http).may_use(route)]
         return Response({"object": "list", "data": models})
 
 
 class Model(APIView):
     """One model, by its name."""
 
+    @schema.model
     def get(self, http: Request, name: str) -> Response:
         route = catalog.find(name)
-        if route is None or not http.auth.may_use(route):
+        if route is None or not key_of(http).may_use(route):
             raise RouteUnknown(name)
         return Response(model_entry(route))
 
@@ -73,8 +79,9 @@ class Model(APIView):
 class CurrentKey(APIView):
     """What the presented key is and may do. Never the key itself."""
 
+    @schema.key
     def get(self, http: Request) -> Response:
-        key: Key = http.auth
+        key = key_of(http)
         models = None if key.routes is None else [route.name for route in catalog.live.value if key.may_use(route)]
         return Response(
             {
@@ -98,7 +105,7 @@ class NothingHere(APIView):
     schema = None
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> HttpResponse:
-        trouble = errors.Fault(
+        trouble = Fault(
             404,
             "invalid_request_error",
             f"There is nothing at {request.method} {request.path}. The paths served are listed at /docs.",

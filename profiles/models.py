@@ -14,7 +14,16 @@ from profiles.revision import Configuration, ConfigurationQuerySet, Revision
 from providers.base import Provider, Target
 from providers.registry import kinds
 
-__all__ = ["Configuration", "ConfigurationQuerySet", "Deployment", "Profile", "Revision", "Route", "Token", "WorkerState"]
+__all__ = [
+    "Configuration",
+    "ConfigurationQuerySet",
+    "Deployment",
+    "Profile",
+    "Revision",
+    "Route",
+    "Token",
+    "WorkerState",
+]
 
 WORKS = (("chat", "Chat"), ("completion", "Completion"), ("embedding", "Embedding"))
 
@@ -123,9 +132,7 @@ class Route(Configuration):
         validators=[MinValueValidator(1)],
         help_text="Larger requests are lowered to this and say so in x-gateway-clamped.",
     )
-    model_name = models.CharField(
-        "model in answers", max_length=10, choices=ModelName.choices, default=ModelName.ROUTE
-    )
+    model_name = models.CharField("model in answers", max_length=10, choices=ModelName.choices, default=ModelName.ROUTE)
     public = models.BooleanField(default=False, help_text="Named on the status page, to everyone.")
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)

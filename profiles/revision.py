@@ -22,9 +22,12 @@ class Revision(models.Model):
     class Meta:
         default_permissions = ()
 
+    def __str__(self) -> str:
+        return str(self.number)
+
     @classmethod
     def current(cls) -> int:
-        return cls.objects.values_list("number", flat=True).get(pk=1)
+        return cls.objects.get(pk=1).number
 
     @classmethod
     def bump(cls) -> None:

@@ -216,9 +216,7 @@ class TranslatedStream:
 def _cut(error: Exception, target: Target) -> ProviderError:
     if isinstance(error, TimeoutError):
         return fault(error, target)
-    return ProviderError(
-        f"Upstream '{target.profile}' closed the connection in the middle of its answer.", kind="cut"
-    )
+    return ProviderError(f"Upstream '{target.profile}' closed the connection in the middle of its answer.", kind="cut")
 
 
 def _ended_early(target: Target) -> ProviderError:

@@ -165,7 +165,7 @@ def _delete(path: Path) -> None:
 def _insert(rows: Iterable[dict[str, Any]]) -> int:
     """Insert rows that are not there yet, by raw SQL, because Django does not say which were new."""
     fields = UsageRecord._meta.concrete_fields
-    columns = ", ".join(connection.ops.quote_name(field.column) for field in fields)
+    columns = ", ".join(connection.ops.quote_name(field.column or "") for field in fields)
     table = connection.ops.quote_name(UsageRecord._meta.db_table)
     place = f"({', '.join(['%s'] * len(fields))})"
     waiting = [_values(row, fields) for row in rows]
@@ -174,7 +174,8 @@ def _insert(rows: Iterable[dict[str, Any]]) -> int:
         for start in range(0, len(waiting), ROWS_PER_INSERT):
             chunk = waiting[start : start + ROWS_PER_INSERT]
             cursor.execute(
-                f"INSERT INTO {table} ({columns}) VALUES {', '.join([place] * len(chunk))}"
+                # Only names of our own columns and placeholders go into the text.
+                f"INSERT INTO {table} ({columns}) VALUES {', '.join([place] * len(chunk))}"  # noqa: S608
                 " ON CONFLICT DO NOTHING RETURNING id",
                 [value for values in chunk for value in values],
             )

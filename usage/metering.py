@@ -171,9 +171,9 @@ class Call:
 
 
 LOGGED = (
-    "request_id client_request_id key_prefix owner_name route_name profile_name upstream_model language_in"
-    " language_out lane streamed status ending error_code input_tokens output_tokens tokens_from duration_ms"
-    " first_token_ms"
+    "request_id client_request_id key_prefix owner_name route_name profile_name upstream_model "
+    "language_in language_out lane streamed status ending error_code input_tokens output_tokens "
+    "tokens_from duration_ms first_token_ms"
 ).split()
 
 

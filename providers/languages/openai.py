@@ -243,9 +243,7 @@ def _objects(value: object) -> list[dict[str, Any]]:
 
 
 def _error(fault: Fault) -> dict[str, Any]:
-    return {
-        "error": {"message": fault.message, "type": fault.type, "param": fault.param, "code": fault.code}
-    }
+    return {"error": {"message": fault.message, "type": fault.type, "param": fault.param, "code": fault.code}}
 
 
 # -- reading the errors of upstreams --

@@ -27,6 +27,7 @@ from providers.conversation import (
     ToolResult,
     Usage,
 )
+from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.language import BadRequest, Envelope, Reader, Stamp, Writer
 from providers.languages.openai import (
@@ -47,13 +48,15 @@ from providers.wire.frames import sse_data
 NAME = "openai_chat"
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
 READ = frozenset(
-    "model messages stream stream_options max_tokens max_completion_tokens temperature top_p stop n seed"
-    " presence_penalty frequency_penalty tools tool_choice parallel_tool_calls response_format"
-    " reasoning_effort user".split()
+    (
+        "model messages stream stream_options max_tokens max_completion_tokens temperature top_p stop n seed "
+        "presence_penalty frequency_penalty tools tool_choice parallel_tool_calls response_format "
+        "reasoning_effort user"
+    ).split()
 )
 # Fields that change what the answer is. Whoever cannot carry them refuses; all others may be dropped.
 INDISPENSABLE = frozenset(
-    "logprobs top_logprobs logit_bias functions function_call audio modalities prediction web_search_options".split()
+    ("logprobs top_logprobs logit_bias functions function_call audio modalities prediction web_search_options").split()
 )
 
 
@@ -128,7 +131,7 @@ class OpenAIChat(OpenAILanguage):
         }
         if answer.usage is not None:
             document["usage"] = openai.write_usage(answer.usage)
-        return openai.dumps(document)
+        return dumps(document)
 
     def writer(self, stamp: Stamp, include_usage: bool) -> Writer:
         return ChatWriter(stamp, include_usage)
@@ -168,9 +171,7 @@ class OpenAIChat(OpenAILanguage):
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ProviderError("The upstream's answer holds no choices.", kind="broken")
-        return Answer(
-            tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage"))
-        )
+        return Answer(tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage")))
 
     def reader(self) -> Reader:
         return ChatReader()
@@ -368,14 +369,14 @@ def _tool_choice(choice: object) -> ToolChoice | None:
     raise BadRequest("'tool_choice' must be auto, none, required, or name a function.", "tool_choice")
 
 
-def _json_format(value: object) -> JSONFormat | None:
+def _json_format(value: Any) -> JSONFormat | None:
     match value:
         case None | {"type": "text"}:
             return None
         case {"type": "json_object"}:
             return JSONFormat()
-        case {"type": "json_schema", "json_schema": {"schema": dict(schema), **rest}}:
-            return JSONFormat(schema, rest.get("name"), rest.get("strict"), rest.get("description"))
+        case {"type": "json_schema", "json_schema": {"schema": dict()} as wish}:
+            return JSONFormat(wish["schema"], wish.get("name"), wish.get("strict"), wish.get("description"))
     raise BadRequest("'response_format' must be text, json_object or json_schema.", "response_format")
 
 
@@ -453,7 +454,7 @@ def _write_json_format(wish: JSONFormat | None) -> dict[str, Any] | None:
         return None
     if wish.schema is None:
         return {"type": "json_object"}
-    fields = {"name": wish.name or "answer", "schema": wish.schema}
+    fields: dict[str, Any] = {"name": wish.name or "answer", "schema": wish.schema}
     fields |= {"strict": wish.strict} if wish.strict is not None else {}
     fields |= {"description": wish.description} if wish.description is not None else {}
     return {"type": "json_schema", "json_schema": fields}

@@ -19,6 +19,7 @@ from providers.conversation import (
     TextDelta,
     Usage,
 )
+from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.language import BadRequest, Envelope, Reader, Stamp, Writer
 from providers.languages.openai import (
@@ -38,10 +39,12 @@ from providers.wire.frames import sse_data
 
 NAME = "openai_completions"
 READ = frozenset(
-    "model prompt stream stream_options max_tokens temperature top_p stop n seed presence_penalty"
-    " frequency_penalty user".split()
+    (
+        "model prompt stream stream_options max_tokens temperature top_p stop n seed presence_penalty "
+        "frequency_penalty user"
+    ).split()
 )
-INDISPENSABLE = frozenset("suffix echo best_of logprobs logit_bias".split())
+INDISPENSABLE = frozenset(["suffix", "echo", "best_of", "logprobs", "logit_bias"])
 
 
 class OpenAICompletions(OpenAILanguage):
@@ -70,9 +73,7 @@ class OpenAICompletions(OpenAILanguage):
                 raise BadRequest("This model takes one prompt, as a string.", "prompt")
             prompt = prompt[0]
         extras = {
-            name: value
-            for name, value in body.items()
-            if name not in READ and value is not None and value is not False
+            name: value for name, value in body.items() if name not in READ and value is not None and value is not False
         }
         return ChatRequest(
             model=envelope.model,
@@ -111,7 +112,7 @@ class OpenAICompletions(OpenAILanguage):
         }
         if answer.usage is not None:
             document["usage"] = openai.write_usage(answer.usage)
-        return openai.dumps(document)
+        return dumps(document)
 
     def writer(self, stamp: Stamp, include_usage: bool) -> Writer:
         return CompletionWriter(stamp, include_usage)
@@ -143,9 +144,7 @@ class OpenAICompletions(OpenAILanguage):
         choices = document.get("choices")
         if not isinstance(choices, list) or not choices:
             raise ProviderError("The upstream's answer holds no choices.", kind="broken")
-        return Answer(
-            tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage"))
-        )
+        return Answer(tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage")))
 
     def reader(self) -> Reader:
         return CompletionReader()

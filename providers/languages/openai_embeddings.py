@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, Usage
+from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
 from providers.languages.openai import OpenAILanguage, expect_count, expect_model, expect_text
@@ -35,7 +36,7 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
 
     def parse_embedding(self, body: Mapping[str, Any]) -> EmbeddingRequest:
         envelope = self.peek(body)
-        encoding = body.get("encoding_format") or "float"
+        encoding: Any = body.get("encoding_format") or "float"
         if encoding not in ("float", "base64"):
             raise BadRequest("'encoding_format' must be float or base64.", "encoding_format")
         return EmbeddingRequest(
@@ -49,7 +50,7 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
 
     def write_embeddings(self, answer: Embeddings, request: EmbeddingRequest, stamp: Stamp) -> bytes:
         tokens = answer.usage.input if answer.usage else 0
-        return openai.dumps(
+        return dumps(
             {
                 "object": "list",
                 "data": [

@@ -117,9 +117,7 @@ def send(request: UpstreamRequest, target: Target, stream: bool) -> Response:
     return Response(response, target, deadline)
 
 
-def _exchange(
-    sock: gevent.socket.socket, pool: Pool, message: bytes, method: str
-) -> HTTPSocketPoolResponse:
+def _exchange(sock: gevent.socket.socket, pool: Pool, message: bytes, method: str) -> HTTPSocketPoolResponse:
     try:
         sock.sendall(message)
     except (ConnectionResetError, BrokenPipeError):
@@ -223,9 +221,7 @@ def _new_pool(scheme: str, host: str, port: int | None, target: Target) -> Pool:
     }
     if scheme == "https":
         context = tls_context(target.ca)
-        return SSLPool(
-            near_host, near_port, host, port, ssl_context_factory=lambda cafile=None: context, **options
-        )
+        return SSLPool(near_host, near_port, host, port, ssl_context_factory=lambda cafile=None: context, **options)
     return Pool(near_host, near_port, host, port, **options)
 
 
@@ -275,6 +271,4 @@ def fault(error: Exception, target: Target) -> ProviderError:
                 f"Upstream '{name}' could not be reached: its TLS certificate was not accepted.",
                 kind="unreachable",
             )
-    return ProviderError(
-        f"Upstream '{name}' could not be reached or closed the connection.", kind="unreachable"
-    )
+    return ProviderError(f"Upstream '{name}' could not be reached or closed the connection.", kind="unreachable")

@@ -89,7 +89,7 @@ def receive(response: HTTPSocketPoolResponse, deadline: float) -> None:
         left = deadline - monotonic()
         if left <= 0:
             raise TimeoutError("the call took longer than its total timeout")
-        if left < sock.gettimeout():
+        if left < (sock.gettimeout() or 0):
             sock.settimeout(left)
         response.feed(sock.recv(READ_SIZE))
     except BaseException:

@@ -11,11 +11,8 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
-
 # Cloud metadata services that live outside the link-local range: Alibaba Cloud, AWS over IPv6, Oracle Cloud.
-METADATA = frozenset(
-    ipaddress.ip_address(address) for address in ("100.100.100.200", "fd00:ec2::254", "192.0.0.192")
-)
+METADATA = frozenset(ipaddress.ip_address(address) for address in ("100.100.100.200", "fd00:ec2::254", "192.0.0.192"))
 METADATA_NAMES = frozenset(("metadata.google.internal", "metadata.goog", "metadata"))
 
 AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
