@@ -64,7 +64,7 @@ class KeyForm(forms.ModelForm):
         )
 
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if not cleaned.get("all_routes") and not cleaned.get("routes"):
             self.add_error("routes", "Choose at least one route, or allow all of them.")
         return cleaned

@@ -107,7 +107,7 @@ class ProfileForm(forms.ModelForm):
         ]
 
     def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or self.cleaned_data
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         for setting in self.provider.settings:
             name = field_name(setting)
             if name in cleaned and (cleaned[name] or not setting.secret):

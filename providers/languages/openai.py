@@ -212,7 +212,7 @@ def read_usage(value: object) -> Usage | None:
         input=_count(value, "prompt_tokens"),
         output=_count(value, "completion_tokens"),
         cached=_count(prompt, "cached_tokens"),
-        cache_write=_count(prompt, "cache_creation_tokens"),
+        cache_write=_count(prompt, "cache_write_tokens") or _count(prompt, "cache_creation_tokens"),
         reasoning=_count(completion, "reasoning_tokens"),
         audio_input=_count(prompt, "audio_tokens"),
         audio_output=_count(completion, "audio_tokens"),
@@ -225,7 +225,7 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.output,
         "total_tokens": usage.input + usage.output,
     }
-    prompt = {"cached_tokens": usage.cached, "cache_creation_tokens": usage.cache_write}
+    prompt = {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write}
     if kept := {name: count for name, count in prompt.items() if count}:
         document["prompt_tokens_details"] = kept
     if usage.reasoning:

@@ -26,7 +26,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("kind", help=f"one of {', '.join(kinds())}")
         parser.add_argument("name", help="what you call this account")
-        parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="settings")
+        parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields")
         parser.add_argument(
             "--secret", action="append", default=[], metavar="FIELD=VALUE", help="VALUE, @FILE, or - for standard input"
         )
@@ -60,7 +60,7 @@ class Command(BaseCommand):
 
     def fill(self, profile: Profile, provider: Provider, options: dict[str, Any]) -> None:
         values = dict(profile.settings)
-        for name, value in _pairs(options["settings"]):
+        for name, value in _pairs(options["fields"]):
             values[name] = self.clean(provider, name, value, secret=False)
         for setting in provider.settings:
             if not setting.secret and not values.get(setting.name):
