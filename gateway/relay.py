@@ -17,6 +17,7 @@ from gateway.reply import Departure, Reply, StreamResponse, whole
 from profiles import catalog, routing
 from profiles.catalog import LiveRoute
 from profiles.routing import Lane
+from providers.base import Target
 from providers.conversation import Answer, ChatRequest
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language, Stamp
 from providers.languages.openai import answer_document
@@ -164,7 +165,7 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call) -> client.Res
     response = client.send(request, target, asked.envelope.stream)
     if 200 <= response.status < 300:
         return response
-    error = refusal_of(response, language, target.profile)
+    error = refusal_of(response, language, target)
     if error.kind == "unsupported_field" and asked.envelope.stream and not learned.refuses_usage:
         learned.refuses_usage = True
         call.attempt_failed(error.kind, error.upstream_status)
@@ -172,15 +173,16 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call) -> client.Res
     raise error
 
 
-def refusal_of(response: client.Response, language: Language, profile: str) -> ProviderError:
+def refusal_of(response: client.Response, language: Language, target: Target) -> ProviderError:
     if 300 <= response.status < 400:
         response.close()
         return ProviderError(
-            f"Upstream '{profile}' answered with a redirect; the profile's URL should name the final address.",
+            f"Upstream '{target.profile}' answered with a redirect; the profile's URL should name the final address.",
             kind="broken",
             upstream_status=response.status,
         )
-    error = language.read_error(response.status, response.read_error(), profile)
+    error = language.read_error(response.status, response.read_error(), target.profile)
+    error.message = target.without_secrets(error.message)
     retry_after = response.header("retry-after")
     error.retry_after = float(retry_after) if retry_after.isdecimal() else None
     return error

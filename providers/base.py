@@ -16,6 +16,7 @@ from providers.documents import dumps
 from providers.wire.errors import ProviderError
 
 Pause = Callable[[float], None]
+LEAST_SECRET = 8  # characters; what is shorter is found in any text
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,13 @@ class Target:
     total_timeout: float = 600
     proxy_url: str = field(repr=False, default="")
     ca: str = field(repr=False, default="")
+
+    def without_secrets(self, text: str) -> str:
+        """`text` as an upstream wrote it, with our credentials taken out if it repeats one."""
+        for secret in (*self.secrets.values(), *self.headers.values()):
+            if len(secret) >= LEAST_SECRET:
+                text = text.replace(secret, "[credential]")
+        return text
 
 
 @dataclass(frozen=True, slots=True)

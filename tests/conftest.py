@@ -1,0 +1,91 @@
+"""Fixtures that every test may use: a strict upstream, the live gateway before it, and the services of the box."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import NoReturn
+
+import psycopg
+import pytest
+
+from tests.fakes.openai import KEY, FakeOpenAI
+from tests.live.server import Gateway, postgres_database
+
+__all__ = ["Gateway", "StartGateway"]
+
+POSTGRES = os.environ.get("TEST_POSTGRES_URL", "postgres://root@127.0.0.1:5432")
+
+StartGateway = Callable[..., Gateway]
+
+
+def lacking(service: str) -> NoReturn:
+    """Skips on a laptop; on the machine that promised the service, fails."""
+    if os.environ.get("REQUIRE_SERVICES") == "1":
+        pytest.fail(f"{service} is missing, and REQUIRE_SERVICES=1 promises it.")
+    pytest.skip(f"needs {service}")
+
+
+@pytest.fixture(scope="session")
+def fake_upstream() -> Iterator[FakeOpenAI]:
+    with FakeOpenAI() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def upstream(fake_upstream: FakeOpenAI) -> Iterator[FakeOpenAI]:
+    """The strict upstream, with no memory of other tests; whatever the gateway alone can get wrong fails the test."""
+    fake_upstream.forget()
+    yield fake_upstream
+    assert fake_upstream.complaints == []
+
+
+@pytest.fixture(scope="session")
+def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    """Starts gateways with settings of their own: `start_gateway(WEB_CONCURRENCY="1")`."""
+    with ExitStack() as running:
+
+        def start(**settings: str) -> Gateway:
+            return running.enter_context(Gateway(tmp_path_factory.mktemp("gateway"), **settings))
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def live(start_gateway: StartGateway, fake_upstream: FakeOpenAI) -> Gateway:
+    """The gateway most tests share: profile `fake` with a route for each model of the upstream, and hasty `hasty`."""
+    gateway = start_gateway()
+    gateway.connect("fake", fake_upstream.url, KEY, routes="all")
+    gateway.connect("hasty", fake_upstream.url, KEY, connect=1, first_event=1, idle=1, total=4)
+    return gateway
+
+
+@pytest.fixture
+def gateway(live: Gateway, upstream: FakeOpenAI) -> Iterator[Gateway]:
+    """The shared live gateway over the strict upstream; its log is shown beside a failure."""
+    before = live.log.stat().st_size
+    yield live
+    with live.log.open("rb") as log:
+        log.seek(before)
+        print(log.read().decode(errors="replace"))
+
+
+@pytest.fixture
+def nowhere() -> Iterator[str]:
+    """The URL of a server that is down: the port is taken, but nobody listens."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """A fresh PostgreSQL database's URL."""
+    try:
+        psycopg.connect(f"{POSTGRES}/postgres", connect_timeout=3).close()
+    except psycopg.OperationalError:
+        lacking("PostgreSQL")
+    with postgres_database(POSTGRES) as url:
+        yield url

@@ -1,0 +1,1 @@
+"""Upstreams of our own: real servers on loopback ports, strict about what they are sent."""
