@@ -1,27 +1,35 @@
-"""People and keys, for operators."""
+"""People, keys and failed logins, for operators."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from axes.helpers import get_cool_off
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
 from django import forms
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
+from django.core.exceptions import ValidationError
 from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from unfold.admin import ModelAdmin
+from django.utils.html import format_html_join
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
 
 from apikeys import digests
 from apikeys.models import APIKey, User
+from profiles import moments
+from profiles.admin import OperatorAdmin, ReadOnly
 
 admin.site.unregister(Group)
+# Only failed attempts are kept (see AXES_… in the settings), so the other two lists would be empty for ever.
+admin.site.unregister((AccessAttempt, AccessLog, AccessFailureLog))
 
 
 class CommaList(forms.CharField):
@@ -33,14 +41,19 @@ class CommaList(forms.CharField):
         return ", ".join(value) if isinstance(value, list) else value
 
     def to_python(self, value: Any) -> Any:
-        return [item.strip() for item in (value or "").split(",") if item.strip()]
+        text = str(value or "")
+        if not text.isprintable():
+            raise ValidationError("Write it on one line, without control characters.")
+        return [item.strip() for item in text.split(",") if item.strip()]
 
     def has_changed(self, initial: Any, data: Any) -> bool:
         return bool(self.to_python(data) != (initial or []))
 
 
 class KeyForm(forms.ModelForm):
-    tags = CommaList(required=False, help_text="With commas between them. Copied onto every call.")
+    tags = CommaList(
+        required=False, help_text="Words to find its calls by, with commas between them. Copied onto every call."
+    )
     allowed_ips = CommaList(
         required=False,
         label="Allowed addresses",
@@ -62,12 +75,38 @@ class KeyForm(forms.ModelForm):
             "max_body_mb",
             "trusts_user_headers",
         )
+        help_texts = {
+            "owner": "Whose calls these are. A service gets a user of its own.",
+            "kind": "Inference keys call models. Management keys are for scripts that run the gateway.",
+            "expires_at": "Empty: never.",
+            "routes": "Only with “All routes” switched off.",
+        }
+
+    def clean_name(self) -> str:
+        name = str(self.cleaned_data["name"])
+        if not name.isprintable():
+            raise ValidationError("This holds a line break or a control character. Type it anew.")
+        return name
+
+    def clean_expires_at(self) -> Any:
+        expires = self.cleaned_data["expires_at"]
+        if expires and self.instance._state.adding and expires <= timezone.now():
+            raise ValidationError("This moment has passed; the key would never work.")
+        return expires
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         if not cleaned.get("all_routes") and not cleaned.get("routes"):
             self.add_error("routes", "Choose at least one route, or allow all of them.")
+        if cleaned.get("all_routes") and cleaned.get("routes"):
+            self.add_error("all_routes", "Switch this off to limit the key to the routes below, or choose none there.")
+        owner, name = cleaned.get("owner"), cleaned.get("name")
+        if owner and name and APIKey.objects.filter(owner=owner, name=name).exclude(pk=self.instance.pk).exists():
+            self.add_error("name", f"{owner} has a key of this name already. Choose another one.")
         return cleaned
+
+
+SHOWN_ROUTES = 3  # of one key, in the list
 
 
 class StateFilter(admin.SimpleListFilter):
@@ -92,21 +131,25 @@ class StateFilter(admin.SimpleListFilter):
 
 
 @admin.register(APIKey)
-class APIKeyAdmin(ModelAdmin):
+class APIKeyAdmin(OperatorAdmin):
+    says = "A key is a caller's secret. It is shown once, when it is made; here are only its first characters."
+    empty_title = "Nobody has a key yet"
+    empty_says = "Add one for yourself or for a service: it is shown once, and calls need it."
     form = KeyForm
-    list_display = ("name", "shown_prefix", "owner", "state", "shown_routes", "expires_at", "last_used_at")
+    list_display = ("name", "state", "owner", "shown_prefix", "shown_routes", "shown_expires", "shown_last_used")
     list_filter = (StateFilter, "kind", ("owner", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("owner",)
     search_fields = ("name", "prefix", "owner__username")
+    search_help_text = "Name, first characters or owner"
     autocomplete_fields = ("owner", "routes")
-    readonly_fields = ("shown_prefix", "last_used_at", "created_at")
+    readonly_fields = ("shown_prefix", "shown_created", "shown_last_used")
     actions = ("revoke",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[APIKey]:
         return super().get_queryset(request).prefetch_related("routes")  # type: ignore[no-any-return]
 
     def get_fieldsets(self, request: HttpRequest, obj: APIKey | None = None) -> Any:
-        seen = (("History", {"fields": (("shown_prefix", "created_at", "last_used_at"),)}),) if obj else ()
+        seen = (("History", {"fields": self.readonly_fields}),) if obj else ()
         return (
             (None, {"fields": ("owner", "name", "kind", "active", "expires_at", "tags")}),
             ("What it may use", {"fields": ("all_routes", "routes", "allowed_ips", "max_body_mb")}),
@@ -121,6 +164,18 @@ class APIKeyAdmin(ModelAdmin):
     def shown_prefix(self, key: APIKey) -> str:
         return f"{key.prefix}…"
 
+    @display(description="Created")
+    def shown_created(self, key: APIKey) -> str:
+        return moments.shown(key.created_at)
+
+    @display(description="Expires", ordering="expires_at")
+    def shown_expires(self, key: APIKey) -> str:
+        return moments.shown(key.expires_at)
+
+    @display(description="Last used", ordering="last_used_at")
+    def shown_last_used(self, key: APIKey) -> str:
+        return moments.shown(key.last_used_at)
+
     @display(description="State", label={"good": "success", "expired": "warning", "revoked": "danger"})
     def state(self, key: APIKey) -> str:
         if not key.active or not key.owner.is_active:
@@ -129,12 +184,23 @@ class APIKeyAdmin(ModelAdmin):
 
     @display(description="Routes")
     def shown_routes(self, key: APIKey) -> str:
-        return "all" if key.all_routes else ", ".join(route.name for route in key.routes.all())
+        if key.all_routes:
+            return "all"
+        names = [route.name for route in key.routes.all()]
+        shown = format_html_join("", '<span class="line">{}</span>', ((name,) for name in names[:SHOWN_ROUTES]))
+        left = len(names) - SHOWN_ROUTES
+        return shown + f"and {left} more" if left > 0 else shown or "none"
 
-    @admin.action(description="Revoke the chosen keys")
+    @admin.action(description="Revoke the chosen keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
-        count = queryset.update(active=False)
-        self.message_user(request, f"Revoked {count} key(s). Every worker notices within 2 seconds.")
+        chosen = list(queryset.filter(active=True))
+        queryset.update(active=False)
+        for key in chosen:
+            self.log_change(request, key, "Revoked.")
+        count = len(chosen)
+        self.message_user(
+            request, f"Revoked {count} {'key' if count == 1 else 'keys'}. Every worker notices within 2 seconds."
+        )
 
     def save_model(self, request: HttpRequest, obj: APIKey, form: Any, change: bool) -> None:
         if not change:
@@ -150,6 +216,7 @@ class APIKeyAdmin(ModelAdmin):
             "opts": self.opts,
             "key": request.META.pop("switchboard.new_key"),
             "row": obj,
+            "base_url": f"{settings.PUBLIC_URL or f'{request.scheme}://{request.get_host()}'}/v1",
         }
         response = TemplateResponse(request, "admin/apikeys/apikey/created.html", context)
         response.headers["Cache-Control"] = "no-store"
@@ -157,15 +224,105 @@ class APIKeyAdmin(ModelAdmin):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):
+class UserAdmin(DjangoUserAdmin, OperatorAdmin):
+    says = "A user is a person, or a service with keys of its own. Only staff may sign in here."
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
-    list_display = ("username", "email", "is_active", "is_staff", "last_login")
-    list_filter = ("is_active", "is_staff", "is_superuser")
+    list_display = ("username", "state", "email", "role", "shown_last_login")
+    list_filter = ("is_active", "is_staff", "is_superuser", "groups")
+    search_help_text = "Name or e-mail"
     ordering = (F("last_login").desc(nulls_last=True), "username")
+    filter_horizontal = ()
+    autocomplete_fields = ("groups",)
+    readonly_fields = ("last_login", "date_joined")
+    fieldsets = (
+        (None, {"fields": ("username", "password", "is_active")}),
+        ("Person", {"fields": (("first_name", "last_name"), "email")}),
+        ("What they may do here", {"fields": ("is_staff", "is_superuser", "groups")}),
+        ("History", {"fields": (("last_login", "date_joined"),)}),
+    )
+
+    @display(description="State", label={"active": "success", "off": "danger"})
+    def state(self, user: User) -> str:
+        return "active" if user.is_active else "off"
+
+    @display(description="May")
+    def role(self, user: User) -> str:
+        if user.is_superuser:
+            return "do everything"
+        return "sign in here" if user.is_staff else "use keys"
+
+    @display(description="Last login", ordering="last_login")
+    def shown_last_login(self, user: User) -> str:
+        return moments.shown(user.last_login)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        words = {
+            "is_active": "Switch off instead of deleting: all keys of this user stop working.",
+            "is_staff": "May sign in to these pages, and see what the groups below allow.",
+            "is_superuser": "May do everything, whatever the groups say.",
+            "groups": "Each group allows what is ticked in it.",
+        }
+        return super().get_form(request, obj, change=change, **{**options, "help_texts": words})
+
+
+class PermissionChoices(forms.ModelMultipleChoiceField):
+    def label_from_instance(self, permission: Any) -> str:
+        model = permission.content_type.model_class()
+        thing = model._meta.verbose_name_plural if model else permission.content_type.model
+        return f"{thing}: {permission.codename.partition('_')[0]}"
+
+
+class GroupForm(forms.ModelForm):
+    permissions = PermissionChoices(
+        queryset=Permission.objects.filter(content_type__app_label__in=("profiles", "apikeys", "usage", "auth", "axes"))
+        .exclude(content_type__model__in=("permission", "accesslog", "accessfailurelog", "accessattemptexpiration"))
+        .select_related("content_type")
+        .order_by("content_type__app_label", "content_type__model", "pk"),
+        required=False,
+        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
+        help_text="What its users may see and do on these pages. They must also be staff to sign in.",
+    )
+
+    class Meta:
+        model = Group
+        fields = ("name", "permissions")
 
 
 @admin.register(Group)
-class GroupAdmin(DjangoGroupAdmin, ModelAdmin):
-    pass
+class GroupAdmin(DjangoGroupAdmin, OperatorAdmin):
+    says = "A group is a set of permissions that several users share."
+    empty_title = "No group yet"
+    empty_says = "Add one to let staff see or do some things without being superusers."
+    form = GroupForm
+    filter_horizontal = ()
+
+
+@admin.register(AccessAttempt)
+class AccessAttemptAdmin(ReadOnly, OperatorAdmin):
+    says = (
+        f"After {settings.AXES_FAILURE_LIMIT} wrong passwords for one name from one address, that pair is locked out"
+        " for 15 minutes. Delete its row to let it in at once."
+    )
+    empty_title = "No failed logins"
+    empty_says = "Nothing to do: nobody has mistyped a password since the last good login."
+    list_display = ("username", "state", "ip_address", "failures_since_start", "shown_time", "user_agent")
+    list_filter = ("attempt_time",)
+    search_fields = ("username", "ip_address")
+    search_help_text = "Name or address"
+    ordering = ("-attempt_time",)
+    fields = readonly_fields = (*list_display, "path_info")
+
+    @display(description="State", label={"locked out": "danger", "may try": "info"})
+    def state(self, attempt: AccessAttempt) -> str:
+        cool_off = get_cool_off()
+        recent = cool_off is None or attempt.attempt_time > timezone.now() - cool_off
+        return "locked out" if recent and attempt.failures_since_start >= settings.AXES_FAILURE_LIMIT else "may try"
+
+    @display(description="Last try", ordering="attempt_time")
+    def shown_time(self, attempt: AccessAttempt) -> str:
+        return moments.shown(attempt.attempt_time)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("axes.delete_accessattempt"))

@@ -13,11 +13,11 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 
 from apikeys import digests
-from profiles.models import Configuration, Revision, Route
+from profiles.models import Configuration, ConfigurationQuerySet, Revision, Route
 
 
-class UserManager(DjangoUserManager["User"]):
-    """Django's, with an e-mail address that may be missing."""
+class UserManager(DjangoUserManager.from_queryset(ConfigurationQuerySet)):  # type: ignore[misc]
+    """Django's; changing people in bulk is a change of the configuration too."""
 
 
 class User(AbstractUser):

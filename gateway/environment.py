@@ -35,7 +35,7 @@ class Environment(environ.Env):
             return default
         try:
             return parse(text)
-        except ValueError:
+        except (ValueError, KeyError):
             self.problems[name] = f"{name} must be {wanted}; it is {text!r}."
             return default
 

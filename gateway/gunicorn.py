@@ -39,6 +39,7 @@ SAY_GOODBYE = 3  # seconds before that at which open streams are told
 
 def when_ready(server: Any) -> None:
     start_background(server)
+    print(f"Switchboard serves on http://{bind} (Ctrl-C ends it).", file=sys.stderr, flush=True)
 
 
 def on_reload(server: Any) -> None:
@@ -53,8 +54,12 @@ def on_exit(server: Any) -> None:
 def start_background(server: Any) -> None:
     """The background process ends when its standard input does, even if this process is killed."""
     read_end, server.lifeline = os.pipe()
+    # Nicer than the workers: a batch of rows can wait, a call cannot.
     server.background = subprocess.Popen(
-        [sys.executable, "manage.py", "background"], cwd=chdir, stdin=read_end, start_new_session=True
+        ["nice", "-n", "5", sys.executable, "manage.py", "background"],
+        cwd=chdir,
+        stdin=read_end,
+        start_new_session=True,
     )
     os.close(read_end)
 

@@ -1,4 +1,4 @@
-"""The admin's sidebar, in the order of an operator's questions."""
+"""The admin's sidebar and its first page, in the order of an operator's questions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 
-def _item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
+def _item(title: str, icon: str, app: str, model: str, says: str) -> dict[str, Any]:
     def permitted(request: HttpRequest) -> bool:
         return request.user.has_perm(f"{app}.view_{model}")
 
@@ -17,6 +17,7 @@ def _item(title: str, icon: str, model: str, app: str) -> dict[str, Any]:
         "icon": icon,
         "link": reverse(f"admin:{app}_{model}_changelist"),
         "permission": permitted,
+        "says": says,
     }
 
 
@@ -24,28 +25,27 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
             "title": "Usage",
-            "items": [_item("Calls", "swap_horiz", "usagerecord", "usage")],
+            "items": [
+                _item("Calls", "swap_horiz", "usage", "usagerecord", "What was asked, how it ended, what it cost")
+            ],
         },
         {
             "title": "Access",
             "items": [
-                _item("API keys", "key", "apikey", "apikeys"),
-                _item("People", "person", "user", "apikeys"),
-                _item("Groups", "group", "group", "auth"),
+                _item("API keys", "key", "apikeys", "apikey", "Callers' secrets, and what each may use"),
+                _item("Users", "person", "apikeys", "user", "People and services that own keys"),
+                _item("Groups", "group", "auth", "group", "What staff may see and do here"),
+                _item("Failed logins", "lock", "axes", "accessattempt", "Who mistyped a password, who is locked out"),
             ],
         },
         {
             "title": "Upstreams",
             "items": [
-                _item("Profiles", "dns", "profile", "profiles"),
-                _item("Routes", "alt_route", "route", "profiles"),
-                _item("Deployments", "hub", "deployment", "profiles"),
-                _item("Tokens", "vpn_key", "token", "profiles"),
-                _item("Workers", "memory", "workerstate", "profiles"),
+                _item("Profiles", "dns", "profiles", "profile", "Accounts at upstreams, with their secrets"),
+                _item("Routes", "alt_route", "profiles", "route", "The model names that callers use"),
+                _item("Deployments", "hub", "profiles", "deployment", "Where each route is served, and its prices"),
+                _item("Tokens", "vpn_key", "profiles", "token", "What upstreams' logins gave us"),
+                _item("Workers", "memory", "profiles", "workerstate", "The processes that serve calls"),
             ],
-        },
-        {
-            "title": "Safety",
-            "items": [_item("Failed logins", "lock", "accessattempt", "axes")],
         },
     ]

@@ -2,31 +2,93 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from django import forms
 from django.contrib import admin
-from django.db.models import Count, Q, QuerySet
+from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Field, Q, QuerySet
+from django.forms.models import modelform_factory
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
+from unfold.forms import PaginationInlineFormSet
+from unfold.widgets import UnfoldAdminDecimalFieldWidget
 
-from profiles import board, money
-from profiles.forms import RouteForm, field_name, form_for
+from profiles import board, moments, money
+from profiles.forms import DeploymentForm, RouteForm, field_name, form_for
 from profiles.models import Deployment, Profile, Route, Token, WorkerState
+from profiles.secrets import SealBroken
+from providers.base import Provider
 from providers.registry import kinds
 
-PRICES = ("price_input", "price_cached", "price_cache_write", "price_output", "price_reasoning", "price_audio")
+PRICES = (
+    ("price_input", "price_output"),
+    ("price_cached", "price_reasoning"),
+    ("price_cache_write", "price_audio"),
+)
+
+
+class OperatorAdmin(ModelAdmin):
+    """A list that says what its rows are and, while it is empty, what to do first."""
+
+    says = ""
+    empty_title = ""
+    empty_says = ""
+    list_before_template = "admin/says.html"
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        return with_price_widget(super().formfield_for_dbfield(db_field, request, **options), db_field)
+
+
+class ReadOnly:
+    """Rows that the gateway writes and people only read."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def with_price_widget(field: Any, db_field: Field[Any, Any]) -> Any:
+    if isinstance(db_field, money.PriceField):
+        field.widget = UnfoldAdminDecimalFieldWidget(attrs={"step": "any", "min": "0"})
+    return field
+
+
+class DeploymentFormSet(PaginationInlineFormSet):
+    def add_fields(self, form: forms.BaseForm, index: int | None) -> None:
+        super().add_fields(form, index)
+        if "DELETE" in form.fields:
+            form.fields["DELETE"].widget.attrs["aria-label"] = "Remove"
 
 
 class DeploymentInline(TabularInline):
     model = Deployment
+    form = DeploymentForm
+    formset = DeploymentFormSet
     extra = 0
     fields = ("profile", "upstream_model", "priority", "weight", "price_input", "price_output", "enabled")
     show_change_link = True
     verbose_name_plural = "Served by"
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Without the menu beside the profile, for which a row has no room, and with a name for each cell."""
+        field = with_price_widget(super().formfield_for_dbfield(db_field, request, **options), db_field)
+        if isinstance(field.widget, RelatedFieldWidgetWrapper):
+            field.widget = field.widget.widget
+        field.widget.attrs["aria-label"] = field.label
+        return field
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -41,51 +103,114 @@ class KindFilter(admin.SimpleListFilter):
 
 
 @admin.register(Profile)
-class ProfileAdmin(ModelAdmin):
-    list_display = ("name", "shown_kind", "address", "enabled", "served_routes", "third_party", "updated_at")
+class ProfileAdmin(OperatorAdmin):
+    says = "A profile is an account at an upstream: where it is, and what we show it to be let in."
+    empty_title = "No account is connected yet"
+    empty_says = "Add a profile for the server or the provider that shall answer. Then name a route that it serves."
+    list_display = ("name", "state", "shown_kind", "address", "served_routes", "shown_third_party", "shown_updated")
     list_filter = (KindFilter, "enabled", "third_party")
     search_fields = ("name", "notes")
+    search_help_text = "Name or notes"
     warn_unsaved_form = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Profile]:
         serving = Count("deployments", filter=Q(deployments__enabled=True))
         return super().get_queryset(request).annotate(serving=serving)  # type: ignore[no-any-return]
 
+    @display(
+        description="State",
+        label={"on": "success", "off": "warning", "unknown kind": "danger", "cannot be opened": "danger"},
+    )
+    def state(self, profile: Profile) -> str:
+        if profile.provider is None:
+            return "unknown kind"
+        try:
+            profile.sealed_values()
+        except SealBroken:
+            return "cannot be opened"
+        return "on" if profile.enabled else "off"
+
     @display(description="Kind", ordering="kind")
     def shown_kind(self, profile: Profile) -> str:
-        return profile.provider.label if profile.provider else f"{profile.kind} (unknown here)"
+        return profile.provider.label if profile.provider else profile.kind
 
     @display(description="Address")
     def address(self, profile: Profile) -> str:
         return str(profile.settings.get("url") or "—")
 
     @display(description="Routes", ordering="serving")
-    def served_routes(self, profile: Any) -> int:
-        return int(profile.serving)
+    def served_routes(self, profile: Any) -> str:
+        if not profile.serving:
+            return "none yet"
+        routes = reverse("admin:profiles_route_changelist")
+        return format_html('<a href="{}?{}={}">{}</a>', routes, ROUTES_OF_PROFILE, profile.pk, profile.serving)
+
+    @display(description="Third party", ordering="third_party")
+    def shown_third_party(self, profile: Profile) -> str:
+        return "yes" if profile.third_party else "no"
+
+    @display(description="Changed", ordering="updated_at")
+    def shown_updated(self, profile: Profile) -> str:
+        return moments.shown(profile.updated_at)
+
+    @display(description="Settings")
+    def shown_settings(self, profile: Profile) -> str:
+        provider = profile.provider
+        lines = [
+            (setting.label, profile.settings.get(setting.name) or setting.default or "—")
+            for setting in (provider.settings if provider else ())
+            if not setting.secret
+        ]
+        return format_html_join("", "{}: {}<br>", lines) or "—"
+
+    @display(description="Secrets")
+    def shown_secrets(self, profile: Profile) -> str:
+        return "set" if profile.sealed else "none"
 
     def get_form(self, request: HttpRequest, obj: Profile | None = None, change: bool = False, **options: Any) -> Any:
-        return form_for(self.kind_of(request, obj))
+        """The model's own fields get the admin's widgets; the form draws the rest itself."""
+        form = form_for(self.kind_of(request, obj))
+        return modelform_factory(
+            Profile,
+            form=form,
+            fields=form._meta.fields,
+            formfield_callback=partial(self.formfield_for_dbfield, request=request),
+        )
 
     def kind_of(self, request: HttpRequest, obj: Profile | None) -> str:
         return obj.kind if obj else str(request.POST.get("kind") or request.GET.get("kind") or "")
 
     def get_fieldsets(self, request: HttpRequest, obj: Profile | None = None) -> Any:
         provider = kinds()[self.kind_of(request, obj)]
-        form = form_for(provider.kind)(instance=obj)
-        plain = [field_name(setting) for setting in provider.settings if not setting.secret]
-        secret = [field_name(setting) for setting in provider.settings if setting.secret]
-        forget = [name for name in form.fields if name.startswith("forget_")]
-        account = [*plain, *secret, *(name for name in forget if name.removeprefix("forget_") in secret)]
-        network = ["proxy_url", "extra_headers", *(name for name in forget if name not in account), "ca"]
+        timeouts = (("connect_timeout", "first_event_timeout"), ("idle_timeout", "total_timeout"))
+        if obj and not self.has_change_permission(request, obj):
+            return (
+                (None, {"fields": ("name", "enabled", "third_party", "notes")}),
+                (provider.label, {"fields": ("shown_settings", "shown_secrets")}),
+                ("Timeouts, in seconds", {"fields": timeouts}),
+            )
         return (
             (None, {"fields": ("kind", "name", "enabled", "third_party", "notes")}),
-            (provider.label, {"fields": account}),
+            (provider.label, {"fields": self.account_fields(provider, obj)}),
+            ("Timeouts, in seconds", {"fields": timeouts}),
             (
-                "Timeouts",
-                {"fields": (("connect_timeout", "first_event_timeout"), ("idle_timeout", "total_timeout"))},
+                "Network: proxy, headers, certificates",
+                {"fields": self.network_fields(provider, obj), "classes": ("collapse",)},
             ),
-            ("Network", {"fields": network, "classes": ("collapse",)}),
         )
+
+    def account_fields(self, provider: Provider, obj: Profile | None) -> list[str]:
+        plain = [field_name(setting) for setting in provider.settings if not setting.secret]
+        secret = [field_name(setting) for setting in provider.settings if setting.secret]
+        return [*plain, *self.with_forget(secret, provider, obj)]
+
+    def network_fields(self, provider: Provider, obj: Profile | None) -> list[str]:
+        return [*self.with_forget(["proxy_url", "extra_headers"], provider, obj), "ca"]
+
+    def with_forget(self, names: list[str], provider: Provider, obj: Profile | None) -> list[str]:
+        """Each secret field, followed by its switch to forget it if there is something to forget."""
+        held = form_for(provider.kind)(instance=obj).secret_names()
+        return [part for name in names for part in ([name, f"forget_{name}"] if name in held else [name])]
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         provider = kinds()[self.kind_of(request, None)]
@@ -104,69 +229,114 @@ class ProfileAdmin(ModelAdmin):
         return super().changeform_view(request, object_id, form_url, extra_context)
 
     def choose_kind(self, request: HttpRequest, unknown: Profile | None) -> HttpResponse:
+        allowed = self.has_view_permission(request, unknown) if unknown else self.has_add_permission(request)
+        if not allowed:
+            raise PermissionDenied
         context = {
             **self.admin_site.each_context(request),
-            "title": "Connect an account",
+            "title": str(unknown) if unknown else "Connect an account",
             "opts": self.opts,
+            "original": unknown,
             "kinds": list(kinds().values()),
             "unknown": unknown,
+            "has_delete_permission": bool(unknown) and self.has_delete_permission(request, unknown),
+            "is_popup": "_popup" in request.GET,
         }
         return TemplateResponse(request, "admin/profiles/profile/choose_kind.html", context)
 
 
+ROUTES_OF_PROFILE = "deployments__profile__id__exact"
+
+
 @admin.register(Route)
-class RouteAdmin(ModelAdmin):
+class RouteAdmin(OperatorAdmin):
+    says = "A route is a model name that callers may use. Its deployments are the places where it is served."
+    empty_title = "No model has a name yet"
+    empty_says = "Add a route, and in it the profile and the upstream model that serve it."
     form = RouteForm
     inlines = (DeploymentInline,)
-    list_display = ("name", "shown_works", "places", "context_window", "max_output_tokens", "public", "enabled")
+    list_display = ("name", "state", "places", "shown_works", "shown_window", "shown_public")
     list_filter = ("enabled", "public", ("deployments__profile", admin.RelatedOnlyFieldListFilter))
     search_fields = ("name", "deployments__upstream_model")
+    search_help_text = "Name or upstream model"
     fieldsets = (
         (None, {"fields": ("name", "enabled", "public", "works")}),
-        ("Limits", {"fields": (("context_window", "max_output_tokens"), "model_name")}),
+        ("Limits and answers", {"fields": (("context_window", "max_output_tokens"), "model_name")}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Route]:
         return super().get_queryset(request).prefetch_related("deployments__profile")  # type: ignore[no-any-return]
 
+    @display(description="State", label={"serving": "success", "off": "warning", "not served": "danger"})
+    def state(self, route: Route) -> str:
+        if not route.enabled:
+            return "off"
+        served = any(
+            place.enabled and place.profile.enabled and place.profile.provider for place in route.deployments.all()
+        )
+        return "serving" if served else "not served"
+
+    @display(description="Served by")
+    def places(self, route: Route) -> str:
+        served = [(place.profile.name, place.upstream_model) for place in route.deployments.all() if place.enabled]
+        return format_html_join("", '<span class="line">{}: {}</span>', served) or "nothing yet"
+
     @display(description="Kinds of work")
     def shown_works(self, route: Route) -> str:
         return ", ".join(route.works)
 
-    @display(description="Served by")
-    def places(self, route: Route) -> str:
-        served = [f"{place.profile.name}: {place.upstream_model}" for place in route.deployments.all() if place.enabled]
-        return ", ".join(served) or "nothing yet"
+    @display(description="Context", ordering="context_window")
+    def shown_window(self, route: Route) -> str:
+        return f"{route.context_window:,}" if route.context_window else "—"
+
+    @display(description="Public", ordering="public")
+    def shown_public(self, route: Route) -> str:
+        return "yes" if route.public else "no"
 
 
 @admin.register(Deployment)
-class DeploymentAdmin(ModelAdmin):
-    list_display = ("route", "profile", "upstream_model", "priority", "weight", "shown_prices", "enabled")
+class DeploymentAdmin(OperatorAdmin):
+    says = "A deployment is one place where a route is served: a profile, and the model's name there."
+    empty_title = "No route is served yet"
+    empty_says = "Add a deployment to say which profile serves which route; a route's own page can do it, too."
+    form = DeploymentForm
+    list_display = ("route", "state", "profile", "upstream_model", "priority", "weight", "shown_prices")
     list_filter = ("enabled", ("profile", admin.RelatedOnlyFieldListFilter))
     list_select_related = ("route", "profile")
     search_fields = ("route__name", "profile__name", "upstream_model")
-    autocomplete_fields = ("route", "profile")
+    search_help_text = "Route, profile or upstream model"
     fieldsets = (
         (None, {"fields": ("route", "profile", "upstream_model", "enabled", ("priority", "weight"))}),
-        (
-            "Prices, in USD per million tokens",
-            {"fields": (PRICES[:3], PRICES[3:])},
-        ),
+        ("Prices, in USD per million tokens", {"fields": PRICES}),
     )
+
+    @display(
+        description="State",
+        label={"on": "success", "off": "warning", "route is off": "warning", "profile is off": "warning"},
+    )
+    def state(self, deployment: Deployment) -> str:
+        if not deployment.enabled:
+            return "off"
+        if not deployment.route.enabled:
+            return "route is off"
+        return "on" if deployment.profile.enabled else "profile is off"
 
     @display(description="USD per million, in / out")
     def shown_prices(self, deployment: Deployment) -> str:
         if deployment.price_input is None and deployment.price_output is None:
-            return "—"
+            return "no price"
         prices = (money.usd_from_price(price) for price in (deployment.price_input, deployment.price_output))
         return " / ".join("—" if price is None else f"{price.normalize():f}" for price in prices)
 
 
 @admin.register(Token)
-class TokenAdmin(ModelAdmin):
-    list_display = ("profile", "state", "obtained_at", "expires_at", "last_error")
+class TokenAdmin(ReadOnly, OperatorAdmin):
+    says = "A token is what an upstream's login gave us for a profile. Delete one to have it fetched anew."
+    empty_title = "No token is held"
+    empty_says = "Nothing to do: only accounts with a login of their own need tokens, and fetch them by themselves."
+    list_display = ("profile", "state", "shown_obtained", "shown_expires", "shown_error")
     list_select_related = ("profile",)
-    fields = readonly_fields = ("profile", "state", "obtained_at", "expires_at", "last_error")
+    fields = readonly_fields = ("profile", "state", "shown_obtained", "shown_expires", "shown_error")
 
     @display(description="State", label={"valid": "success", "expired": "danger", "none": "warning"})
     def state(self, token: Token) -> str:
@@ -174,17 +344,29 @@ class TokenAdmin(ModelAdmin):
             return "none"
         return "valid" if token.expires_at is None or token.expires_at > timezone.now() else "expired"
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    @display(description="Obtained", ordering="obtained_at")
+    def shown_obtained(self, token: Token) -> str:
+        return moments.shown(token.obtained_at)
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+    @display(description="Expires", ordering="expires_at")
+    def shown_expires(self, token: Token) -> str:
+        return moments.shown(token.expires_at, "not known")
+
+    @display(description="Last error")
+    def shown_error(self, token: Token) -> str:
+        return token.last_error or "none"
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("profiles.delete_token"))
 
 
 @admin.register(WorkerState)
-class WorkerStateAdmin(ModelAdmin):
-    list_display = ("shown_pid", "host", "live", "open_calls", "calls", "started_at", "seen_at")
-    fields = readonly_fields = ("shown_pid", "host", "live", "open_calls", "calls", "started_at", "seen_at", "counters")
+class WorkerStateAdmin(ReadOnly, OperatorAdmin):
+    says = "A worker is one serving process. Each says every second that it is there."
+    empty_title = "No worker is serving"
+    empty_says = "Start the gateway with bin/serve."
+    list_display = ("shown_pid", "live", "host", "open_calls", "calls", "shown_started", "shown_seen")
+    fields = readonly_fields = (*list_display, "counters")
 
     @display(description="Process", ordering="pid")
     def shown_pid(self, worker: WorkerState) -> str:
@@ -202,15 +384,15 @@ class WorkerStateAdmin(ModelAdmin):
     def calls(self, worker: WorkerState) -> int:
         return int(worker.state.get("calls", 0))
 
+    @display(description="Started", ordering="started_at")
+    def shown_started(self, worker: WorkerState) -> str:
+        return moments.shown(worker.started_at)
+
+    @display(description="Last seen", ordering="seen_at")
+    def shown_seen(self, worker: WorkerState) -> str:
+        return moments.shown(worker.seen_at, seconds=True)
+
     @display(description="Counters")
     def counters(self, worker: WorkerState) -> str:
-        return format_html_join("", "{}: {}<br>", sorted(worker.state.items())) or "—"
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        named = ((name.replace("_", " "), value) for name, value in sorted(worker.state.items()))
+        return format_html_join("", "{}: {}<br>", named) or "none"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 from django import forms
 from unfold.widgets import (
@@ -15,13 +18,16 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from profiles.models import WORKS, Profile, Route
+from profiles.models import WORKS, Deployment, Profile, Route
 from profiles.secrets import SealBroken
 from providers.base import Provider, Setting
 from providers.registry import kinds
 
-KEPT = "Set. Leave empty to keep it, or tick “forget”."
-NOT_SET = "Not set."
+KEPT = "Set. Leave empty to keep it"
+NOT_SET = "Not set"
+# What frames a request is ours to say; a second one would break it.
+OUR_HEADERS = {"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"}
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class SecretLinesWidget(UnfoldAdminTextareaWidget):
@@ -58,7 +64,12 @@ class ProfileForm(forms.ModelForm):
             "ca",
             "notes",
         )
-        widgets = {"kind": forms.HiddenInput()}
+        widgets = {"kind": forms.HiddenInput(), "notes": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
+        help_texts = {
+            "enabled": "Switch off to take every route away from this account.",
+            "third_party": "Prompts leave for machines that are not under contract. A mark for people: nothing is "
+            "refused for it.",
+        }
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -72,23 +83,27 @@ class ProfileForm(forms.ModelForm):
                 )
             else:
                 self.fields[name] = _plain_field(setting)
-                self.initial.setdefault(name, self.instance.settings.get(setting.name, setting.default))
+                self.initial.setdefault(name, self.instance.settings.get(setting.name) or setting.default)
         self.fields["proxy_url"] = _secret_field(
             "Proxy", "As http://user:password@proxy:3128. It may hold a password, so it is kept like one.",
             False, bool(self._values["proxy_url"]), False,
         )  # fmt: skip
         self.fields["extra_headers"] = _secret_field(
-            "Extra headers", "One a line, as Name: value. Sent with every call; kept like secrets.",
+            "Extra headers", "One on each line, as Name: value. Sent with every call, and kept like secrets.",
             True, bool(self._values["headers"]), False,
         )  # fmt: skip
         for name in self.secret_names():
             self.fields[f"forget_{name}"] = forms.BooleanField(
-                label=f"Forget {self.fields[name].label}", required=False, widget=UnfoldBooleanSwitchWidget()
+                label=f"Forget: {self.fields[name].label}",
+                help_text="Removes what is set when you save.",
+                required=False,
+                widget=UnfoldBooleanSwitchWidget(),
             )
 
     def _open(self) -> dict[str, Any]:
+        profile: Profile = self.instance
         try:
-            return self.instance.sealed_values()
+            return profile.sealed_values()
         except SealBroken:
             # Sealed with a key that is gone: the only way on is to enter the secrets anew.
             return {"secrets": {}, "proxy_url": "", "headers": {}}
@@ -106,6 +121,47 @@ class ProfileForm(forms.ModelForm):
             *(["extra_headers"] if self._values["headers"] else []),
         ]
 
+    def clean_kind(self) -> str:
+        """What the form was drawn for, whatever was posted."""
+        return self.provider.kind
+
+    def clean_name(self) -> str:
+        return printable(self.cleaned_data["name"])
+
+    def clean_ca(self) -> str:
+        pem = str(self.cleaned_data["ca"]).strip()
+        if pem:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem)
+            except (ssl.SSLError, ValueError, TypeError) as error:
+                raise forms.ValidationError(
+                    "This is no certificate in PEM form: it begins with -----BEGIN CERTIFICATE-----."
+                ) from error
+        return pem
+
+    def clean_proxy_url(self) -> str:
+        value = str(self.cleaned_data["proxy_url"])
+        if value and not _is_proxy(value):
+            raise forms.ValidationError(
+                "The proxy must be an address that begins with http:// or https://, as http://proxy:3128."
+            )
+        return value
+
+    def clean_extra_headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for line in str(self.cleaned_data["extra_headers"]).split("\n"):
+            if not line.strip():
+                continue
+            name, colon, value = (part.strip() for part in line.partition(":"))
+            if not colon or not HEADER_NAME.fullmatch(name):
+                raise forms.ValidationError("Write each header on a line of its own, as Name: value.")
+            if not value.isascii() or not value.isprintable():
+                raise forms.ValidationError(f"The value of {name} holds characters that no header may hold.")
+            if name.lower() in OUR_HEADERS:
+                raise forms.ValidationError(f"{name} is set by the gateway itself.")
+            headers[name] = value
+        return headers
+
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         for setting in self.provider.settings:
@@ -115,27 +171,10 @@ class ProfileForm(forms.ModelForm):
                     cleaned[name] = setting.clean(str(cleaned[name] or ""))
                 except ValueError as error:
                     self.add_error(name, str(error))
-        if cleaned.get("proxy_url"):
-            self._clean_proxy(cleaned["proxy_url"])
-        if cleaned.get("extra_headers"):
-            self._clean_headers(cleaned)
+        for name in self.secret_names():
+            if cleaned.get(name) and cleaned.get(f"forget_{name}"):
+                self.add_error(name, "Either enter a new value or forget the old one.")
         return cleaned
-
-    def _clean_proxy(self, value: str) -> None:
-        if not value.startswith(("http://", "https://")) or any(letter.isspace() for letter in value):
-            self.add_error("proxy_url", "The proxy must be an address that begins with http:// or https://.")
-
-    def _clean_headers(self, cleaned: dict[str, Any]) -> None:
-        headers: dict[str, str] = {}
-        for line in cleaned["extra_headers"].splitlines():
-            name, colon, value = line.partition(":")
-            if not line.strip():
-                continue
-            if not colon or not name.strip() or not name.strip().replace("-", "").isalnum():
-                self.add_error("extra_headers", "Write each header as Name: value.")
-                return
-            headers[name.strip()] = value.strip()
-        cleaned["extra_headers"] = headers
 
     def save(self, commit: bool = True) -> Profile:
         values, cleaned = self._values, self.cleaned_data
@@ -188,8 +227,64 @@ class RouteForm(forms.ModelForm):
         choices=WORKS,
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
         initial=[w for w, _ in WORKS],
+        help_text="What callers may ask of it.",
     )
 
     class Meta:
         model = Route
         fields = ("name", "works", "context_window", "max_output_tokens", "model_name", "public", "enabled")
+        help_texts = {
+            "context_window": "Tokens; only shown to callers.",
+            "model_name": "What “model” says in an answer: the name that was asked for, or the upstream's own.",
+            "public": "Named on the status page, to everyone, without a key.",
+            "enabled": "While it is off, callers are told that there is no such model.",
+        }
+
+    def clean_name(self) -> str:
+        return printable(self.cleaned_data["name"])
+
+
+class DeploymentForm(forms.ModelForm):
+    class Meta:
+        model = Deployment
+        fields = (
+            "route",
+            "profile",
+            "upstream_model",
+            "priority",
+            "weight",
+            "price_input",
+            "price_cached",
+            "price_cache_write",
+            "price_output",
+            "price_reasoning",
+            "price_audio",
+            "enabled",
+        )
+        help_texts = {
+            "price_input": "Empty: costs nothing.",
+            "price_output": "Empty: costs nothing.",
+            "enabled": "Switch off to take this place out without losing its prices.",
+        }
+
+    def clean_upstream_model(self) -> str:
+        return printable(self.cleaned_data["upstream_model"])
+
+
+def printable(name: str) -> str:
+    """Raises ValidationError for what could break a line of a log or a header."""
+    if not name.isprintable():
+        raise forms.ValidationError("This holds a line break or a control character. Type it anew.")
+    return name
+
+
+def _is_proxy(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and _is_plain(address)
+    except ValueError:  # a port out of range, half an IPv6 address
+        return False
+
+
+def _is_plain(address: str) -> bool:
+    return address.isascii() and address.isprintable() and " " not in address

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import NoReturn
@@ -70,14 +69,6 @@ def gateway(live: Gateway, upstream: FakeOpenAI) -> Iterator[Gateway]:
     with live.log.open("rb") as log:
         log.seek(before)
         print(log.read().decode(errors="replace"))
-
-
-@pytest.fixture
-def nowhere() -> Iterator[str]:
-    """The URL of a server that is down: the port is taken, but nobody listens."""
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
 
 
 @pytest.fixture

@@ -7,14 +7,18 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils.html import format_html_join
-from unfold.admin import ModelAdmin
+from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 
 from apikeys.models import APIKey
+from profiles import moments
+from profiles.admin import OperatorAdmin, ReadOnly
 from profiles.models import Profile, Route
-from usage.models import Ending, UsageRecord
+from usage.models import Ending, TokensFrom, UsageRecord
+
+CENTIMILLI = 100_000  # nano-USD: a hundredth of a cent, the least the list shows
+LANES = {"straight": "straight through", "translated": "translated"}
 
 
 class ByName(admin.SimpleListFilter):
@@ -55,23 +59,30 @@ class Outcome(admin.SimpleListFilter):
         return queryset.filter(ending=self.value()) if self.value() else queryset
 
 
+class Pages(InfinitePaginator):
+    template_name = "admin/usage/pages.html"
+
+
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ModelAdmin):
+class UsageRecordAdmin(ReadOnly, OperatorAdmin):
+    says = "Every call, newest first: who asked, where it went, how it ended, what it cost. “~” marks an estimate."
+    empty_title = "No call yet"
+    empty_says = "Take an API key and ask a route; the status page shows how. The call is here a second after its end."
     list_display = (
-        "started_at",
-        "key_name",
-        "route_name",
-        "profile_name",
+        "shown_started",
+        "shown_key",
+        "shown_route",
         "shown_ending",
+        "shown_error",
         "shown_tokens",
         "shown_cost",
         "shown_time",
     )
     list_filter = (Outcome, "started_at", ByKey, ByRoute, ByProfile, "streamed", "lane")
     search_fields = ("=request_id",)
-    search_help_text = "A request id, as answered in x-request-id."
+    search_help_text = "A request id, as answered in x-request-id"
     list_per_page = 50
-    paginator = InfinitePaginator
+    paginator = Pages
     show_full_result_count = False
     ordering = ("-id",)
     list_fullwidth = True
@@ -80,9 +91,10 @@ class UsageRecordAdmin(ModelAdmin):
             "What happened",
             {
                 "fields": (
-                    ("started_at", "request_id"),
-                    ("shown_ending", "status", "error_code"),
-                    ("duration_ms", "first_token_ms", "streamed"),
+                    ("shown_started", "request_id"),
+                    ("ending", "shown_error"),
+                    ("shown_time", "shown_first_token"),
+                    ("shown_streamed", "shown_lane"),
                     "shown_attempts",
                 )
             },
@@ -91,11 +103,12 @@ class UsageRecordAdmin(ModelAdmin):
             "Who and where",
             {
                 "fields": (
-                    ("owner_name", "key_name", "key_prefix"),
-                    ("end_user", "client", "client_request_id"),
-                    ("route_name", "profile_name", "upstream_model"),
-                    ("language_in", "language_out", "lane"),
-                    "shown_tags",
+                    ("owner_name", "end_user"),
+                    ("key_name", "key_prefix"),
+                    ("client", "client_request_id"),
+                    ("route_name", "shown_tags"),
+                    ("profile_name", "upstream_model"),
+                    ("language_in", "language_out"),
                 )
             },
         ),
@@ -103,13 +116,28 @@ class UsageRecordAdmin(ModelAdmin):
             "Tokens and cost",
             {
                 "fields": (
-                    ("input_tokens", "cached_tokens", "cache_write_tokens"),
-                    ("output_tokens", "reasoning_tokens", "audio_tokens"),
-                    ("tokens_from", "shown_cost", "shown_prices"),
+                    ("input_tokens", "output_tokens"),
+                    ("cached_tokens", "reasoning_tokens"),
+                    ("cache_write_tokens", "audio_tokens"),
+                    ("tokens_from", "shown_whole_cost"),
+                    "shown_prices",
                 )
             },
         ),
     )
+
+    # The list's headings sort by nothing: only the order of the primary key is free of a scan.
+    @display(description="Started")
+    def shown_started(self, record: UsageRecord) -> str:
+        return moments.shown(record.started_at, seconds=True)
+
+    @display(description="Key, owner")
+    def shown_key(self, record: UsageRecord) -> str:
+        return two_lines(record.key_name, record.owner_name)
+
+    @display(description="Route, profile")
+    def shown_route(self, record: UsageRecord) -> str:
+        return two_lines(record.route_name, record.profile_name)
 
     @display(
         description="Ending",
@@ -126,18 +154,43 @@ class UsageRecordAdmin(ModelAdmin):
     def shown_ending(self, record: UsageRecord) -> tuple[str, str]:
         return record.ending, record.get_ending_display()
 
+    @display(description="Status, error")
+    def shown_error(self, record: UsageRecord) -> str:
+        return two_lines(str(record.status), record.error_code)
+
     @display(description="Tokens in → out")
     def shown_tokens(self, record: UsageRecord) -> str:
-        about = "~" if record.tokens_from == "estimated" else ""
+        if record.tokens_from == TokensFrom.NONE:
+            return "—"
+        about = "~" if record.tokens_from == TokensFrom.ESTIMATED else ""
         return f"{about}{record.input_tokens:,} → {about}{record.output_tokens:,}"
 
     @display(description="Cost")
     def shown_cost(self, record: UsageRecord) -> str:
-        return f"${record.cost_usd.normalize():f}" if record.cost else "—"
+        """Rounded to what an eye compares; the call's own page has it whole."""
+        if not record.cost:
+            return "—"
+        return f"${record.cost_usd:.4f}" if record.cost >= CENTIMILLI else "< $0.0001"
+
+    @display(description="Cost")
+    def shown_whole_cost(self, record: UsageRecord) -> str:
+        return f"${record.cost_usd.normalize():f}" if record.cost else "nothing"
 
     @display(description="Time")
     def shown_time(self, record: UsageRecord) -> str:
         return f"{record.duration_ms / 1000:.2f} s"
+
+    @display(description="First token after")
+    def shown_first_token(self, record: UsageRecord) -> str:
+        return "—" if record.first_token_ms is None else f"{record.first_token_ms / 1000:.2f} s"
+
+    @display(description="Streamed")
+    def shown_streamed(self, record: UsageRecord) -> str:
+        return "yes" if record.streamed else "no"
+
+    @display(description="Lane")
+    def shown_lane(self, record: UsageRecord) -> str:
+        return LANES.get(record.lane, record.lane) or "—"
 
     @display(description="Attempts")
     def shown_attempts(self, record: UsageRecord) -> str:
@@ -155,11 +208,6 @@ class UsageRecordAdmin(ModelAdmin):
     def shown_prices(self, record: UsageRecord) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {price / 1e6:g}" for name, price in record.prices.items()) or "—"
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+def two_lines(first: str, second: str) -> str:
+    return format_html('<span class="line">{}</span><span class="line quiet">{}</span>', first or "—", second)

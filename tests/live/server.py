@@ -28,6 +28,7 @@ A_KEY = re.compile(r"sk-sb-[A-Za-z0-9_-]{40,}")
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 START_SECONDS = 30
 ROW_SECONDS = 10
+NOTICE_SECONDS = 2  # within which every worker must know what a command has changed
 
 Row = dict[str, Any]
 
@@ -63,6 +64,7 @@ class Gateway:
             **settings,
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._commanded = 0.0  # when the last command ended
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +123,21 @@ class Gateway:
         self.stop()
         self.start()
 
+    def reload(self) -> None:
+        """HUP: code and settings anew, and no stream dropped; returns when new workers serve."""
+        old = self.workers()
+        os.kill(self.pid, signal.SIGHUP)
+        deadline = time.monotonic() + START_SECONDS
+        while not (self.workers() - old and self.ready()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"No new worker after a reload:\n{self.tail()}")
+            time.sleep(0.05)
+
+    def workers(self) -> set[int]:
+        """The master's children: workers, and the background process."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return {int(child) for child in children.split()}
+
     def tail(self, lines: int = 60) -> str:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-lines:])
@@ -143,9 +160,14 @@ class Gateway:
             timeout=120,
             check=False,
         )
+        self._commanded = time.monotonic()
         if check and done.returncode != 0:
             raise AssertionError(f"manage.py {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
+
+    def noticed(self) -> None:
+        """Returns when every worker must know what the commands have changed."""
+        time.sleep(max(0.0, self._commanded + NOTICE_SECONDS - time.monotonic()))
 
     def connect(
         self,
