@@ -18,6 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html_join
+from django.utils.text import capfirst
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminTextInputWidget
@@ -187,9 +188,10 @@ class APIKeyAdmin(OperatorAdmin):
         if key.all_routes:
             return "all"
         names = [route.name for route in key.routes.all()]
-        shown = format_html_join("", '<span class="line">{}</span>', ((name,) for name in names[:SHOWN_ROUTES]))
-        left = len(names) - SHOWN_ROUTES
-        return shown + f"and {left} more" if left > 0 else shown or "none"
+        lines = names[:SHOWN_ROUTES]
+        if len(names) > SHOWN_ROUTES:
+            lines.append(f"and {len(names) - SHOWN_ROUTES} more")
+        return format_html_join("", '<span class="line">{}</span>', ((line,) for line in lines)) or "none"
 
     @admin.action(description="Revoke the chosen keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:
@@ -235,12 +237,12 @@ class UserAdmin(DjangoUserAdmin, OperatorAdmin):
     ordering = (F("last_login").desc(nulls_last=True), "username")
     filter_horizontal = ()
     autocomplete_fields = ("groups",)
-    readonly_fields = ("last_login", "date_joined")
+    readonly_fields = ("shown_last_login", "shown_joined")
     fieldsets = (
         (None, {"fields": ("username", "password", "is_active")}),
         ("Person", {"fields": (("first_name", "last_name"), "email")}),
         ("What they may do here", {"fields": ("is_staff", "is_superuser", "groups")}),
-        ("History", {"fields": (("last_login", "date_joined"),)}),
+        ("History", {"fields": (("shown_last_login", "shown_joined"),)}),
     )
 
     @display(description="State", label={"active": "success", "off": "danger"})
@@ -257,6 +259,10 @@ class UserAdmin(DjangoUserAdmin, OperatorAdmin):
     def shown_last_login(self, user: User) -> str:
         return moments.shown(user.last_login)
 
+    @display(description="Joined")
+    def shown_joined(self, user: User) -> str:
+        return moments.shown(user.date_joined)
+
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
         words = {
             "is_active": "Switch off instead of deleting: all keys of this user stop working.",
@@ -267,19 +273,27 @@ class UserAdmin(DjangoUserAdmin, OperatorAdmin):
         return super().get_form(request, obj, change=change, **{**options, "help_texts": words})
 
 
+def permissions_that_matter() -> QuerySet[Permission]:
+    """For what people may do on the pages there are; the gateway alone writes the rest."""
+    wanted = Q(pk=None)
+    for model, page in admin.site._registry.items():
+        if isinstance(page, OperatorAdmin):
+            names = [f"{action}_{model._meta.model_name}" for action in page.people_may]
+            wanted |= Q(content_type__app_label=model._meta.app_label, codename__in=names)
+    found = Permission.objects.filter(wanted).select_related("content_type")
+    return found.order_by("content_type__app_label", "content_type__model", "pk")
+
+
 class PermissionChoices(forms.ModelMultipleChoiceField):
     def label_from_instance(self, permission: Any) -> str:
         model = permission.content_type.model_class()
-        thing = model._meta.verbose_name_plural if model else permission.content_type.model
-        return f"{thing}: {permission.codename.partition('_')[0]}"
+        thing = "failed logins" if model is AccessAttempt else str(model._meta.verbose_name_plural)
+        return f"{capfirst(thing)}: {permission.codename.partition('_')[0]}"
 
 
 class GroupForm(forms.ModelForm):
     permissions = PermissionChoices(
-        queryset=Permission.objects.filter(content_type__app_label__in=("profiles", "apikeys", "usage", "auth", "axes"))
-        .exclude(content_type__model__in=("permission", "accesslog", "accessfailurelog", "accessattemptexpiration"))
-        .select_related("content_type")
-        .order_by("content_type__app_label", "content_type__model", "pk"),
+        queryset=Permission.objects.none(),
         required=False,
         widget=UnfoldAdminCheckboxSelectMultipleWidget(),
         help_text="What its users may see and do on these pages. They must also be staff to sign in.",
@@ -288,6 +302,12 @@ class GroupForm(forms.ModelForm):
     class Meta:
         model = Group
         fields = ("name", "permissions")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Only now is every page registered, those of higher floors too.
+        choices: Any = self.fields["permissions"]
+        choices.queryset = permissions_that_matter()
 
 
 @admin.register(Group)
@@ -300,7 +320,8 @@ class GroupAdmin(DjangoGroupAdmin, OperatorAdmin):
 
 
 @admin.register(AccessAttempt)
-class AccessAttemptAdmin(ReadOnly, OperatorAdmin):
+class AccessAttemptAdmin(ReadOnly):
+    people_may = ("delete", "view")
     says = (
         f"After {settings.AXES_FAILURE_LIMIT} wrong passwords for one name from one address, that pair is locked out"
         " for 15 minutes. Delete its row to let it in at once."
@@ -323,6 +344,3 @@ class AccessAttemptAdmin(ReadOnly, OperatorAdmin):
     @display(description="Last try", ordering="attempt_time")
     def shown_time(self, attempt: AccessAttempt) -> str:
         return moments.shown(attempt.attempt_time)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("axes.delete_accessattempt"))

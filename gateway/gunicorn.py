@@ -7,6 +7,7 @@ monkey.patch_all()
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Any
 
 from gateway import environment
@@ -43,30 +44,27 @@ def when_ready(server: Any) -> None:
 
 
 def on_reload(server: Any) -> None:
-    stop_background(server)
+    os.close(server.lifeline)
     start_background(server)
 
 
 def on_exit(server: Any) -> None:
-    stop_background(server)
+    os.close(server.lifeline)
+    with suppress(subprocess.TimeoutExpired):
+        server.background.wait(10)  # seconds, for the last rows
 
 
 def start_background(server: Any) -> None:
-    """The background process ends when its standard input does, even if this process is killed."""
+    """The background process ends when its standard input does, however this process ends; killed otherwise,
+    it is started again. Nicer than the workers: a batch of rows can wait, a call cannot."""
     read_end, server.lifeline = os.pipe()
-    # Nicer than the workers: a batch of rows can wait, a call cannot.
     server.background = subprocess.Popen(
-        ["nice", "-n", "5", sys.executable, "manage.py", "background"],
+        ["nice", "-n", "5", "sh", "-c", 'until "$0" manage.py background; do sleep 1; done', sys.executable],
         cwd=chdir,
         stdin=read_end,
         start_new_session=True,
     )
     os.close(read_end)
-
-
-def stop_background(server: Any) -> None:
-    os.close(server.lifeline)
-    server.background.terminate()
 
 
 def post_fork(server: Any, worker: Any) -> None:

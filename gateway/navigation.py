@@ -25,9 +25,7 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     return [
         {
             "title": "Usage",
-            "items": [
-                _item("Calls", "swap_horiz", "usage", "usagerecord", "What was asked, how it ended, what it cost")
-            ],
+            "items": [_item("Calls", "swap_horiz", "usage", "usagerecord", "What was asked, how it ended, its cost")],
         },
         {
             "title": "Access",

@@ -153,7 +153,7 @@ class Reply:
         trouble = fault(error)
         self._settle(ending, trouble.code or "")
         self._over = True
-        return self._language.write_stream_error(trouble, str(self._call.id))
+        return self._language.write_stream_error(trouble, self._call.request_id)
 
     def _settle(self, ending: Ending, error_code: str = "") -> None:
         if not self._call.closed:
@@ -177,7 +177,6 @@ class StreamResponse(HttpResponseBase):
 
     def close(self) -> None:
         self._reply.close()
-        super().close()
 
 
 def whole(body: bytes, headers: Mapping[str, str]) -> HttpResponse:

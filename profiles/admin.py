@@ -42,13 +42,16 @@ class OperatorAdmin(ModelAdmin):
     empty_title = ""
     empty_says = ""
     list_before_template = "admin/says.html"
+    people_may: tuple[str, ...] = ("add", "change", "delete", "view")
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         return with_price_widget(super().formfield_for_dbfield(db_field, request, **options), db_field)
 
 
-class ReadOnly:
-    """Rows that the gateway writes and people only read."""
+class ReadOnly(OperatorAdmin):
+    """Rows that the gateway writes; people read them, and delete them where `people_may` says so."""
+
+    people_may: tuple[str, ...] = ("view",)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -57,7 +60,7 @@ class ReadOnly:
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+        return "delete" in self.people_may and bool(super().has_delete_permission(request, obj))
 
 
 def with_price_widget(field: Any, db_field: Field[Any, Any]) -> Any:
@@ -330,7 +333,8 @@ class DeploymentAdmin(OperatorAdmin):
 
 
 @admin.register(Token)
-class TokenAdmin(ReadOnly, OperatorAdmin):
+class TokenAdmin(ReadOnly):
+    people_may = ("delete", "view")
     says = "A token is what an upstream's login gave us for a profile. Delete one to have it fetched anew."
     empty_title = "No token is held"
     empty_says = "Nothing to do: only accounts with a login of their own need tokens, and fetch them by themselves."
@@ -356,12 +360,9 @@ class TokenAdmin(ReadOnly, OperatorAdmin):
     def shown_error(self, token: Token) -> str:
         return token.last_error or "none"
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("profiles.delete_token"))
-
 
 @admin.register(WorkerState)
-class WorkerStateAdmin(ReadOnly, OperatorAdmin):
+class WorkerStateAdmin(ReadOnly):
     says = "A worker is one serving process. Each says every second that it is there."
     empty_title = "No worker is serving"
     empty_says = "Start the gateway with bin/serve."

@@ -13,7 +13,7 @@ from unfold.paginator import InfinitePaginator
 
 from apikeys.models import APIKey
 from profiles import moments
-from profiles.admin import OperatorAdmin, ReadOnly
+from profiles.admin import ReadOnly
 from profiles.models import Profile, Route
 from usage.models import Ending, TokensFrom, UsageRecord
 
@@ -64,7 +64,7 @@ class Pages(InfinitePaginator):
 
 
 @admin.register(UsageRecord)
-class UsageRecordAdmin(ReadOnly, OperatorAdmin):
+class UsageRecordAdmin(ReadOnly):
     says = "Every call, newest first: who asked, where it went, how it ended, what it cost. “~” marks an estimate."
     empty_title = "No call yet"
     empty_says = "Take an API key and ask a route; the status page shows how. The call is here a second after its end."

@@ -56,6 +56,7 @@ class Call:
 
     def __init__(self, id: uuid.UUID, key: Key, language: str, client: str, client_request_id: str) -> None:
         self.id = id
+        self.request_id = str(id)
         self.key = key
         self.language = language
         self.client = client[:200]
@@ -85,7 +86,7 @@ class Call:
         self.lane = lane
         self._sent = True
         self.attempts.append({"profile": lane.deployment.target.profile, "model": lane.deployment.upstream_model})
-        journal.opened({**self._row(), "worker": str(board.worker.id), "size": self.size})
+        journal.opened({**self._row(), "worker": board.worker.id, "size": self.size})
 
     def attempt_failed(self, error: str, status: int | None) -> None:
         if self.attempts:
@@ -143,14 +144,14 @@ class Call:
         key, route, lane = self.key, self.route, self.lane
         deployment = lane.deployment if lane else None
         return {
-            "id": str(self.id),
-            "request_id": str(self.id),
+            "id": self.request_id,
+            "request_id": self.request_id,
             "client_request_id": self.client_request_id,
             "started_at": self.started,
-            "key_id": str(key.id),
+            "key_id": key.id,
             "key_name": key.name,
             "key_prefix": key.prefix,
-            "owner_id": str(key.owner_id),
+            "owner_id": key.owner_id,
             "owner_name": key.owner,
             "tags": key.tags,
             "route_id": route.id if route else None,

@@ -1,14 +1,20 @@
-// Search boxes that select2 draws have no name of their own; each gets that of the field it stands for.
+// What select2 draws has no name of its own, and is drawn anew with each choice: name it after the field it stands for.
 "use strict";
-window.addEventListener("load", () => {
-  document.querySelectorAll("select.select2-hidden-accessible").forEach((select) => {
+function nameBoxes() {
+  document.querySelectorAll("select.select2-hidden-accessible + .select2").forEach((drawn) => {
+    const select = drawn.previousElementSibling;
     const label = document.querySelector(`label[for="${CSS.escape(select.id)}"]`);
-    const name = select.getAttribute("aria-label") || (label ? label.textContent.trim() : select.name);
-    const drawn = select.nextElementSibling;
-    if (!drawn) return;
-    drawn.querySelectorAll('[role="combobox"], [role="searchbox"]').forEach((box) => {
+    const name = label ? label.textContent.replace("*", "").trim() : select.name;
+    drawn.querySelectorAll('[role="combobox"]:not([aria-label]), [role="searchbox"]:not([aria-label])').forEach((box) => {
       box.removeAttribute("aria-labelledby");
       box.setAttribute("aria-label", name);
     });
+    drawn.querySelectorAll(".select2-selection__clear:not([role])").forEach((cross) => {
+      cross.setAttribute("role", "listitem");
+    });
   });
+}
+document.addEventListener("DOMContentLoaded", () => {
+  nameBoxes();
+  new MutationObserver(nameBoxes).observe(document.body, { childList: true, subtree: true });
 });

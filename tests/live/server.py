@@ -48,7 +48,7 @@ class Gateway:
         self.environment = {name: os.environ[name] for name in INHERITED if name in os.environ} | {
             "ENV_FILE": str(folder / "no.env"),
             "DATA_DIR": str(folder / "data"),
-            "STATIC_ROOT": str(folder / "static"),
+            "STATIC_ROOT": str(folder.parent / "static"),
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "WEB_CONCURRENCY": "2",
@@ -122,16 +122,6 @@ class Gateway:
     def restart(self) -> None:
         self.stop()
         self.start()
-
-    def reload(self) -> None:
-        """HUP: code and settings anew, and no stream dropped; returns when new workers serve."""
-        old = self.workers()
-        os.kill(self.pid, signal.SIGHUP)
-        deadline = time.monotonic() + START_SECONDS
-        while not (self.workers() - old and self.ready()):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"No new worker after a reload:\n{self.tail()}")
-            time.sleep(0.05)
 
     def workers(self) -> set[int]:
         """The master's children: workers, and the background process."""

@@ -294,14 +294,6 @@ def test_a_model_name_of_the_upstream_is_no_way_around_the_routes(gateway: Gatew
     assert upstream.asked() == []
 
 
-def test_a_route_made_a_moment_ago_is_never_not_found(gateway: Gateway, upstream: FakeOpenAI) -> None:
-    for number in range(3):
-        name = f"new-{number}-{uuid.uuid4().hex[:6]}"
-        assert call(gateway, CHAT, chat(name)).status == 404
-        gateway.route(name, "fake:gpt-fake")
-        assert [call(gateway, CHAT, chat(name)).status for _ in range(8)] == [200] * 8  # every worker
-
-
 # -------------------------------------------------------------------------------------------------- keys
 
 BAD_KEYS = {

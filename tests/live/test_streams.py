@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import StartGateway, lacking
 from tests.fakes.openai import (
     KEY,
     PROMPT_TOKENS,
@@ -30,7 +27,7 @@ from tests.fakes.openai import (
     refusal,
     wait_until,
 )
-from tests.live.server import Gateway, Row, free_port
+from tests.live.server import Gateway, Row
 from tests.live.wire import CHAT, Caller, call, chat, events, request_bytes, stream
 
 HASTY = ["hang-before-headers", "hang-after-headers", "hang-after-words", "scripted"]
@@ -216,83 +213,6 @@ def test_fifty_clients_that_leave_at_once_are_all_gone_upstream(gateway: Gateway
             callers.enter_context(Caller(gateway)).ask(CHAT, chat("hang-before-headers", stream=True))
         assert wait_until(lambda: len(upstream.asked("hang-before-headers")) == 50)
     assert wait_until(lambda: all(heard.left.is_set() for heard in upstream.asked("hang-before-headers")), 2)
-
-
-@pytest.fixture(scope="module")
-def nginx(live: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an nginx before the gateway."""
-    program = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if program is None:
-        lacking("nginx")
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
-    config = folder / "nginx.conf"
-    config.write_text(NGINX.format(folder=folder, port=port, gateway=live.port))
-    with (folder / "nginx.log").open("ab") as log:
-        process = subprocess.Popen(
-            [program, "-e", str(folder / "error.log"), "-c", str(config)],
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        assert wait_until(lambda: listens(port)), (folder / "error.log").read_text()
-        yield port
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-NGINX = """
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
-events {{ worker_connections 512; }}
-http {{
-  access_log off;
-  client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
-  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
-  upstream gateway {{ server 127.0.0.1:{gateway}; keepalive 16; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://gateway; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_set_header Host $http_host; proxy_buffering off; proxy_read_timeout 60s;
-    }}
-  }}
-}}
-"""
-
-
-def listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.parametrize("streamed", [True, False], ids=["streamed", "whole"])
-def test_a_client_that_leaves_behind_nginx_is_gone_upstream(
-    gateway: Gateway, upstream: FakeOpenAI, nginx: int, streamed: bool
-) -> None:
-    began = datetime.now(UTC)
-    with socket.create_connection(("127.0.0.1", nginx), timeout=20) as client:
-        client.sendall(request_bytes(gateway, CHAT, chat("hang-before-headers", stream=streamed)))
-        heard = upstream.heard("hang-before-headers")
-    assert heard.wait_left(1)
-    assert gateway.newest_row("hang-before-headers", began)["ending"] == "client_gone"
-
-
-def test_a_client_that_leaves_a_stream_behind_nginx_is_gone_upstream(
-    gateway: Gateway, upstream: FakeOpenAI, nginx: int
-) -> None:
-    began = datetime.now(UTC)
-    upstream.script("scripted", answer(gate=Gate(3)))
-    with socket.create_connection(("127.0.0.1", nginx), timeout=20) as client:
-        client.sendall(request_bytes(gateway, CHAT, chat("scripted", stream=True)))
-        received = b""
-        while b"said" not in received:
-            received += client.recv(65536)
-    assert upstream.heard("scripted").wait_left(1)
-    assert gateway.newest_row("scripted", began)["ending"] == "client_gone"
 
 
 # -------------------------------------------------------------------------------------------- what breaks
@@ -686,9 +606,8 @@ STORM = [
 
 def storm(gateway: Gateway, upstream: FakeOpenAI) -> int:
     """Breaks and leaves in every way we know; then counts what the gateway's processes hold open."""
-    for model in STORM:
-        for _ in range(3):
-            call(gateway, CHAT, chat(model, stream=True))
+    for model in [*STORM, *STORM[:5]]:
+        call(gateway, CHAT, chat(model, stream=True))
     with ExitStack() as callers:
         for number in range(30):
             body = chat("hang-before-headers", stream=number % 2 == 0)
@@ -700,51 +619,6 @@ def storm(gateway: Gateway, upstream: FakeOpenAI) -> int:
 
 
 def test_nothing_is_left_open_after_a_storm(gateway: Gateway, upstream: FakeOpenAI) -> None:
-    first, second, third = (storm(gateway, upstream) for _ in range(3))
-    assert max(second, third) <= first + 6, "pools may have grown a little, and no more"
+    first, second = storm(gateway, upstream), storm(gateway, upstream)
+    assert second <= first + 6, "pools may have grown a little, and no more"
     assert call(gateway, CHAT, chat("gpt-fake")).status == 200
-
-
-def test_two_hundred_streams_run_with_a_database_pool_of_four(
-    start_gateway: StartGateway, postgres: str, upstream: FakeOpenAI
-) -> None:
-    pooled = start_gateway(DATABASE_URL=postgres, DATABASE_POOL="4", WEB_CONCURRENCY="1")
-    pooled.connect("fake", upstream.url, KEY, routes="all")
-    gate = Gate(2)
-    upstream.script("scripted", answer(gate=gate))
-    ids = []
-    with ExitStack() as opened:
-        callers = [opened.enter_context(Caller(pooled)) for _ in range(200)]
-        for caller in callers:
-            caller.ask(CHAT, chat("scripted", stream=True))
-        for caller in callers:
-            status, headers = caller.head()
-            assert status == 200
-            ids.append(headers["x-request-id"])
-        assert wait_until(lambda: len(upstream.asked("scripted")) == 200)
-        assert call(pooled, "/v1/models", None, "GET").status == 200
-        gate.open()
-        assert {said(events(list(caller.frames()))) for caller in callers} == {SAID}
-    pooled.row(ids[-1])
-    assert wait_until(lambda: len(pooled.rows(route_name="scripted", ending="completed")) == 200, 10)
-    assert len(set(ids)) == 200
-    pooled.stop()
-
-
-def test_an_open_stream_survives_a_reload(start_gateway: StartGateway, upstream: FakeOpenAI) -> None:
-    reloaded = start_gateway(WEB_CONCURRENCY="1")
-    reloaded.connect("fake", upstream.url, KEY, routes="scripted")
-    gate = Gate(2)
-    upstream.script("scripted", answer(gate=gate))
-    with Caller(reloaded) as caller:
-        caller.ask(CHAT, chat("scripted", stream=True))
-        assert caller.head()[0] == 200
-        frames = caller.frames()
-        received = [next(frames), next(frames)]
-        reloaded.reload()
-        assert call(reloaded, "/v1/models", None, "GET").status == 200
-        gate.open()
-        received += list(frames)
-    assert said(events(received)) == SAID
-    assert events(received)[-1] == "[DONE]"
-    reloaded.stop()

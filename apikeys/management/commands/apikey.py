@@ -52,7 +52,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Created key '{row.name}' of {row.owner}{until}; it is shown only now: {key}")
 
     def owner(self, name: str) -> User:
-        owner = User.objects.filter(username=name).first()
+        owner: User | None = User.objects.filter(username=name).first()
         if owner is not None:
             return owner
         owner = User(username=name)
