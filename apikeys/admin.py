@@ -17,7 +17,7 @@ from django.db.models import F, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.text import capfirst
 from unfold.decorators import display
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
@@ -191,7 +191,8 @@ class APIKeyAdmin(OperatorAdmin):
         lines = names[:SHOWN_ROUTES]
         if len(names) > SHOWN_ROUTES:
             lines.append(f"and {len(names) - SHOWN_ROUTES} more")
-        return format_html_join("", '<span class="line">{}</span>', ((line,) for line in lines)) or "none"
+        shown = format_html_join("", '<span class="line">{}</span>', ((line,) for line in lines))
+        return format_html("<div>{}</div>", shown or "none")
 
     @admin.action(description="Revoke the chosen keys", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: QuerySet[APIKey]) -> None:

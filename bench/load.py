@@ -211,9 +211,11 @@ class Load:
 
     async def closed_loop(self, connections: int, seconds: float) -> None:
         end = time.perf_counter() + seconds
-        callers = [
-            asyncio.create_task(self.converse(lambda: time.perf_counter() < end)) for _ in range(connections)
-        ]
+
+        def wanted() -> bool:
+            return time.perf_counter() < end
+
+        callers = [asyncio.create_task(self.converse(wanted)) for _ in range(connections)]
         await self.finish(callers, seconds + PATIENCE)
 
     async def open_streams(self, count: int, within: float, patience: float) -> None:
@@ -249,9 +251,8 @@ def summary(tally: Tally, seconds: float, tokens: int) -> dict[str, object]:
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    shape = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=shape)
     parser.add_argument("kind", choices=["calls", "streams", "open"])
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", default="mock")

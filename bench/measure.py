@@ -91,7 +91,7 @@ class Bench:
         for count in OPEN_STREAMS:
             say(f"{count} open streams")
             for server in everyone:
-                seen = self.observe(server, "open", server.headers, OPEN_MODEL, connections=count)
+                seen = self.observe(server, "open", OPEN_MODEL, connections=count)
                 self.figures[server.name].open.setdefault(count, []).append(seen)
         for server in self.servers:
             self.figures[server.name].rows_written = server.rows_written()
@@ -107,12 +107,11 @@ class Bench:
 
     def warm_up(self, server: Server) -> None:
         for kind in ("calls", "streams"):
-            self.observe(server, kind, server.headers, "mock", connections=32, seconds=1.5)
+            self.observe(server, kind, "mock", connections=32, seconds=1.5)
 
     def calls(self, server: Server, connections: int) -> None:
-        seen = self.observe(
-            server, "calls", server.headers, "mock", connections=connections, seconds=self.plan.seconds
-        )
+        options = {"connections": connections, "seconds": self.plan.seconds}
+        seen = self.observe(server, "calls", "mock", **options)
         self.figures[server.name].calls.setdefault(connections, []).append(seen)
 
     def streams(self, server: Server) -> None:
@@ -123,7 +122,6 @@ class Bench:
             seen = self.observe(
                 server,
                 "streams",
-                server.headers,
                 model,
                 language=language,
                 connections=STREAM_CONNECTIONS,
@@ -131,13 +129,11 @@ class Bench:
             )
             self.figures[server.name].streams.setdefault(row, []).append(seen)
 
-    def observe(
-        self, server: Server, kind: str, headers: tuple[str, ...], model: str, **options: str | float
-    ) -> Observation:
+    def observe(self, server: Server, kind: str, model: str, **options: str | float) -> Observation:
         command = [sys.executable, str(Path(__file__).with_name("load.py")), kind]
         command += [f"--port={server.port}", f"--model={model}"]
         command += [f"--{name}={value}" for name, value in options.items()]
-        command += [f"--header={header}" for header in headers]
+        command += [f"--header={header}" for header in server.headers]
         cpu_before = processes.cpu_seconds(server.pid)
         mock_before = processes.cpu_seconds(self.mock.pid)
         load = subprocess.Popen(

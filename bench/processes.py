@@ -1,10 +1,13 @@
 """What the kernel says about a tree of processes: CPU time and proportional memory."""
 
 import os
+import re
+import resource
 import subprocess
 import time
 from pathlib import Path
 
+PSS = re.compile(r"^Pss: +(\d+) kB", re.MULTILINE)
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -45,6 +48,29 @@ def cpu_seconds_at_rest(root: int, patience: float = 10.0) -> float:
     return before
 
 
+class Neighbours:
+    """How much of the machine went to processes that are not ours, between the beginning and `share()`."""
+
+    def __init__(self) -> None:
+        self.began, self.busy, self.own = time.monotonic(), machine_busy_seconds(), own_seconds()
+
+    def share(self) -> float:
+        """Right only once our own processes have ended: until then what they used is not ours yet."""
+        theirs = machine_busy_seconds() - self.busy - (own_seconds() - self.own)
+        return max(0.0, theirs / (time.monotonic() - self.began) / (os.cpu_count() or 1))
+
+
+def machine_busy_seconds() -> float:
+    whole_machine = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    user, nice, system, _idle, _iowait, *rest = map(int, whole_machine)
+    return (user + nice + system + sum(rest)) * TICK
+
+
+def own_seconds() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
 def memory_bytes(root: int) -> int:
     """PSS: a page that several processes share counts once."""
     total = 0
@@ -53,9 +79,8 @@ def memory_bytes(root: int) -> int:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        total += next(
-            (int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")), 0
-        )
+        if share := PSS.search(rollup):
+            total += int(share[1]) * 1024
     return total
 
 

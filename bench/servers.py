@@ -150,6 +150,7 @@ class Gateway(Server):
             "HOST": "127.0.0.1",
             "PORT": str(self.port),
             "WEB_CONCURRENCY": "1",
+            "STATIC_ROOT": str(self.folder / "static"),
             "ENV_FILE": os.devnull,  # the figures are of the defaults, not of a developer's .env
             "BOOTSTRAP_ADMIN_PASSWORD": secrets.token_urlsafe(16),
             "BOOTSTRAP_API_KEY": self.key,
@@ -195,10 +196,8 @@ class Nginx(Server):
         return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
 
     def prepare(self) -> None:
-        temporary = "\n".join(
-            f"  {kind}_temp_path {self.folder}/{kind};"
-            for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "\n".join(f"  {kind}_temp_path {self.folder}/{kind};" for kind in kinds)
         (self.folder / "nginx.conf").write_text(f"""
 {"user root;" if os.geteuid() == 0 else ""}
 daemon off;

@@ -156,7 +156,5 @@ def times(value: float | None) -> str:
 def aligned(lines: list[list[str]]) -> str:
     widths = [max(len(line[position]) for line in lines) for position in range(len(lines[0]))]
     ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-        for line in ruled
-    )
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in ruled)
+    return "\n".join("| " + " | ".join(line) + " |" for line in padded)

@@ -7,6 +7,7 @@ monkey.patch_all()
 import os
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -27,7 +28,7 @@ graceful_timeout = env.whole("DRAIN_SECONDS", 60, 10, 3600)
 timeout = 60  # seconds without a sign of life before a worker is killed
 max_requests = 0  # with one worker a planned end would be an outage
 limit_request_field_size = 16380
-forwarded_allow_ips = env.str("TRUSTED_PROXIES", default="") or "127.0.0.1,::1"
+forwarded_allow_ips = env.str("TRUSTED_PROXIES", default="")
 accesslog = None
 errorlog = "-"
 loglevel = "warning"
@@ -35,6 +36,7 @@ proc_name = "switchboard"
 pidfile = str(environment.BASE_DIR / (env.str("DATA_DIR", default="data") or "data") / "gunicorn.pid")
 
 DRAIN_MARGIN = 5  # seconds by which workers end before the master kills them
+LAST_ROWS = 10  # seconds the background process has for them at the end
 SAY_GOODBYE = 3  # seconds before that at which open streams are told
 
 
@@ -49,9 +51,14 @@ def on_reload(server: Any) -> None:
 
 
 def on_exit(server: Any) -> None:
+    """Wait for the last rows. gunicorn has taken SIGCHLD, so gevent's own waiting would never end."""
     os.close(server.lifeline)
-    with suppress(subprocess.TimeoutExpired):
-        server.background.wait(10)  # seconds, for the last rows
+    waitpid = monkey.get_original("os", "waitpid")
+    with suppress(ChildProcessError):
+        for _ in range(LAST_ROWS * 20):
+            if waitpid(server.background.pid, os.WNOHANG)[0]:
+                break
+            time.sleep(0.05)
 
 
 def start_background(server: Any) -> None:

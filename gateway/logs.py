@@ -10,7 +10,14 @@ import orjson
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request", "taskName"}
 
 
+# What no line shows need not be found out for each: the calling frame, thread and process.
+logging._srcfile = None  # type: ignore[attr-defined]
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
 class JSONLines(logging.Formatter):
+    """`extra={"line": {...}}` is taken whole; any other extra becomes a field of its own."""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -18,6 +25,8 @@ class JSONLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if whole := vars(record).get("line"):
+            return orjson.dumps({**line, **whole}, default=str).decode()
         line.update((name, value) for name, value in vars(record).items() if name not in STANDARD)
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

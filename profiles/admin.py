@@ -6,12 +6,14 @@ from functools import partial
 from typing import Any
 
 from django import forms
-from django.contrib import admin
-from django.contrib.admin.widgets import RelatedFieldWidgetWrapper
-from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Field, Q, QuerySet
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import label_for_field
+from django.contrib.admin.widgets import AutocompleteSelect, AutocompleteSelectMultiple, RelatedFieldWidgetWrapper
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Count, Field, Model, Q, QuerySet
 from django.forms.models import modelform_factory
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -35,6 +37,32 @@ PRICES = (
 )
 
 
+class SearchOne(AutocompleteSelect):
+    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, possible(self, value), attr)
+
+
+class SearchMany(AutocompleteSelectMultiple):
+    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+        return super().optgroups(name, possible(self, value), attr)
+
+
+def possible(widget: SearchOne | SearchMany, chosen: list[str]) -> list[str]:
+    """Django looks up what was chosen to draw it anew, and stumbles over what cannot be a primary key."""
+    model = widget.field.remote_field.model  # type: ignore[attr-defined]
+    return [pk for pk in chosen if is_pk(model, pk)]
+
+
+def is_pk(model: type[Model], value: str) -> bool:
+    """Whether a row of `model` could have this primary key."""
+    field = model._meta.pk
+    try:
+        field.run_validators(field.to_python(value))
+    except ValidationError:
+        return False
+    return True
+
+
 class OperatorAdmin(ModelAdmin):
     """A list that says what its rows are and, while it is empty, what to do first."""
 
@@ -46,6 +74,22 @@ class OperatorAdmin(ModelAdmin):
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         return with_price_widget(super().formfield_for_dbfield(db_field, request, **options), db_field)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            options["widget"] = SearchOne(db_field, self.admin_site)
+        return super().formfield_for_foreignkey(db_field, request, **options)
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            options["widget"] = SearchMany(db_field, self.admin_site)
+        return super().formfield_for_manytomany(db_field, request, **options)
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
+        if not all(is_pk(self.model, pk) for pk in request.POST.getlist(ACTION_CHECKBOX_NAME)):
+            self.message_user(request, "Nothing was done: a chosen row does not exist.", messages.ERROR)
+            return HttpResponseRedirect(request.get_full_path())
+        return super().response_action(request, queryset)
 
 
 class ReadOnly(OperatorAdmin):
@@ -84,6 +128,16 @@ class DeploymentInline(TabularInline):
     fields = ("profile", "upstream_model", "priority", "weight", "price_input", "price_output", "enabled")
     show_change_link = True
     verbose_name_plural = "Served by"
+    readonly_fields = ("shown_prices",)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if self.has_change_permission(request, obj):
+            return self.fields
+        return ("profile", "upstream_model", "priority", "weight", "shown_prices", "enabled")
+
+    @display(description="USD per million, in / out")
+    def shown_prices(self, deployment: Deployment) -> str:
+        return in_and_out(deployment)
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
         """Without the menu beside the profile, for which a row has no room, and with a name for each cell."""
@@ -282,7 +336,8 @@ class RouteAdmin(OperatorAdmin):
     @display(description="Served by")
     def places(self, route: Route) -> str:
         served = [(place.profile.name, place.upstream_model) for place in route.deployments.all() if place.enabled]
-        return format_html_join("", '<span class="line">{}: {}</span>', served) or "nothing yet"
+        lines = format_html_join("", '<span class="line">{}: {}</span>', served)
+        return format_html("<div>{}</div>", lines or "nothing yet")
 
     @display(description="Kinds of work")
     def shown_works(self, route: Route) -> str:
@@ -326,10 +381,30 @@ class DeploymentAdmin(OperatorAdmin):
 
     @display(description="USD per million, in / out")
     def shown_prices(self, deployment: Deployment) -> str:
-        if deployment.price_input is None and deployment.price_output is None:
-            return "no price"
-        prices = (money.usd_from_price(price) for price in (deployment.price_input, deployment.price_output))
-        return " / ".join("—" if price is None else f"{price.normalize():f}" for price in prices)
+        return in_and_out(deployment)
+
+    @display(description="Prices")
+    def shown_all_prices(self, deployment: Deployment) -> str:
+        names = [name for pair in PRICES for name in pair]
+        lines = [(label_for_field(name, Deployment), in_usd(getattr(deployment, name))) for name in names]
+        return format_html_join("", '<span class="line">{}: {}</span>', lines)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Deployment | None = None) -> Any:
+        """Who may only look sees the fields as they are stored, which no price should be."""
+        first, prices = self.fieldsets
+        looking = obj is not None and not self.has_change_permission(request, obj)
+        return (first, (prices[0], {"fields": ("shown_all_prices",)})) if looking else (first, prices)
+
+
+def in_usd(price: int | None) -> str:
+    usd = money.usd_from_price(price)
+    return "—" if usd is None else f"{usd.normalize():f}"
+
+
+def in_and_out(deployment: Deployment) -> str:
+    if deployment.price_input is None and deployment.price_output is None:
+        return "no price"
+    return f"{in_usd(deployment.price_input)} / {in_usd(deployment.price_output)}"
 
 
 @admin.register(Token)

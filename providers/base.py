@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from providers.conversation import ChatRequest, EmbeddingRequest, Embeddings, Event
 from providers.documents import dumps
@@ -39,9 +39,11 @@ class Setting:
             if self.required and not self.default:
                 raise ValueError(f"{self.label} is needed.")
             return self.default
+        if self.kind != "lines" and not value.isprintable():
+            raise ValueError(f"{self.label} must be one line without control characters.")
         if self.kind == "url":
-            parts = urlsplit(value)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
+            parts = _address(value)
+            if parts is None:
                 raise ValueError(f"{self.label} must be an address that begins with http:// or https://.")
             if parts.username or parts.password:
                 raise ValueError(f"{self.label} must not hold a user name or password.")
@@ -50,9 +52,17 @@ class Setting:
             raise ValueError(f"{self.label} must be a whole number.")
         if self.kind == "choice" and value not in self.choices:
             raise ValueError(f"{self.label} must be one of {', '.join(self.choices)}.")
-        if self.kind != "lines" and not value.isprintable():
-            raise ValueError(f"{self.label} must be one line without control characters.")
         return value
+
+
+def _address(value: str) -> SplitResult | None:
+    """The parts of an http(s) address, or None when it is none."""
+    try:
+        parts = urlsplit(value)
+        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return None
+    return parts if whole and value.isascii() and " " not in value else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +116,7 @@ class Provider:
 
     def setting(self, name: str) -> Setting:
         """Raises KeyError when this kind has no such setting."""
-        return next(setting for setting in self.settings if setting.name == name)
+        return {setting.name: setting for setting in self.settings}[name]
 
     def speaks(self, model: str) -> Mapping[str, str]:
         """Language name -> path of its endpoint, best first. A language not listed is translated."""

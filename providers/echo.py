@@ -24,6 +24,7 @@ from providers.conversation import (
 from providers.wire.errors import CannotCarry
 
 DIMENSIONS = 64
+MOST_DIMENSIONS = 8192
 SILENCE = "(You sent no text to repeat.)"
 
 
@@ -62,6 +63,8 @@ class Echo(Provider):
 
     def embed(self, request: EmbeddingRequest, target: Target) -> Embeddings:
         size = request.dimensions or DIMENSIONS
+        if size > MOST_DIMENSIONS:
+            raise CannotCarry(f"Echo makes vectors of at most {MOST_DIMENSIONS} dimensions.", "dimensions")
         tokens = sum(len(_words(item)) if isinstance(item, str) else len(item) for item in request.inputs)
         return Embeddings(tuple(_vector(str(item), size) for item in request.inputs), Usage(input=tokens))
 

@@ -50,7 +50,8 @@ class OpenAI(Provider):
 
     def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
         if path == "/chat/completions" and "max_tokens" in body and REASONING_MODELS.match(str(body.get("model"))):
-            body = {**body, "max_completion_tokens": body["max_tokens"]}
+            limit = body.get("max_completion_tokens")
+            body = {**body, "max_completion_tokens": body["max_tokens"] if limit is None else limit}
             del body["max_tokens"]
         return super().request(target, path, body)
 
@@ -70,7 +71,8 @@ class OpenAI(Provider):
 
 def _window(row: Mapping[str, Any]) -> int | None:
     """vLLM says `max_model_len`, llama.cpp `meta.n_ctx_train`, others `context_window`."""
-    meta = row.get("meta") or {}
+    listed = row.get("meta")
+    meta = listed if isinstance(listed, dict) else {}
     for value in (row.get("context_window"), row.get("max_model_len"), meta.get("n_ctx_train")):
         if isinstance(value, int) and value > 0:
             return value

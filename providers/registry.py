@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import providers
 from providers.base import Provider
@@ -16,5 +16,11 @@ def kinds() -> Mapping[str, Provider]:
     for module in pkgutil.iter_modules(providers.__path__):
         if not module.ispkg:
             importlib.import_module(f"providers.{module.name}")
-    found = {provider.kind: provider() for provider in Provider.__subclasses__()}
+    found = {provider.kind: provider() for provider in _descendants(Provider)}
     return dict(sorted(found.items()))
+
+
+def _descendants(parent: type[Provider]) -> Iterator[type[Provider]]:
+    for child in parent.__subclasses__():
+        yield child
+        yield from _descendants(child)

@@ -14,6 +14,7 @@ from providers.conversation import Event, Finished, FinishReason, TextDelta, Thi
 from providers.languages.language import Reader, Tap, Writer
 from providers.wire.client import FAULTS, Response, fault
 from providers.wire.errors import ProviderError
+from providers.wire.frames import FrameTooLarge
 
 
 class AnswerStream(Protocol):
@@ -42,6 +43,7 @@ class StraightStream:
         self._tap = tap
         self._target = target
         self._held: list[bytes] = []
+        self._last = b""
         self.ended = False
 
     @property
@@ -84,12 +86,15 @@ class StraightStream:
             passed = self._tap.see(frame)
             self.ended = self._tap.ended
             if passed is not None:
+                self._last = passed
                 return passed
 
     def _end(self) -> bytes:
         if self._tap.finish_reason is None:
             raise _ended_early(self._target)
         owed = self._tap.closing()
+        if owed and not self._last.endswith((b"\n\n", b"\r\n\r\n")):
+            owed = (b"\n" if self._last.endswith(b"\n") else b"\n\n") + owed
         self._tap.ended = self.ended = True
         return owed
 
@@ -214,7 +219,7 @@ class TranslatedStream:
 
 
 def _cut(error: Exception, target: Target) -> ProviderError:
-    if isinstance(error, TimeoutError):
+    if isinstance(error, (TimeoutError, FrameTooLarge)):
         return fault(error, target)
     return ProviderError(f"Upstream '{target.profile}' closed the connection in the middle of its answer.", kind="cut")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.utils.html import format_html, format_html_join
 from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
@@ -18,6 +20,15 @@ from profiles.models import Profile, Route
 from usage.models import Ending, TokensFrom, UsageRecord
 
 CENTIMILLI = 100_000  # nano-USD: a hundredth of a cent, the least the list shows
+TONES = {
+    Ending.COMPLETED: "success",
+    Ending.REFUSED: "warning",
+    Ending.CLIENT_GONE: "info",
+    Ending.DRAINED: "info",
+    Ending.FAILED: "danger",
+    Ending.UPSTREAM_CUT: "danger",
+    Ending.WORKER_LOST: "danger",
+}
 LANES = {"straight": "straight through", "translated": "translated"}
 
 
@@ -31,7 +42,12 @@ class ByName(admin.SimpleListFilter):
         return [(str(row.pk), str(row)) for row in self.model.objects.all()[:200]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
-        return queryset.filter(**{self.field: self.value()}) if self.value() else queryset
+        if not self.value():
+            return queryset
+        try:
+            return queryset.filter(**{self.field: self.model._meta.pk.to_python(self.value())})
+        except ValidationError:  # an address that somebody typed
+            return queryset.none()
 
 
 class ByKey(ByName):
@@ -59,10 +75,6 @@ class Outcome(admin.SimpleListFilter):
         return queryset.filter(ending=self.value()) if self.value() else queryset
 
 
-class Pages(InfinitePaginator):
-    template_name = "admin/usage/pages.html"
-
-
 @admin.register(UsageRecord)
 class UsageRecordAdmin(ReadOnly):
     says = "Every call, newest first: who asked, where it went, how it ended, what it cost. “~” marks an estimate."
@@ -73,7 +85,6 @@ class UsageRecordAdmin(ReadOnly):
         "shown_key",
         "shown_route",
         "shown_ending",
-        "shown_error",
         "shown_tokens",
         "shown_cost",
         "shown_time",
@@ -82,8 +93,9 @@ class UsageRecordAdmin(ReadOnly):
     search_fields = ("=request_id",)
     search_help_text = "A request id, as answered in x-request-id"
     list_per_page = 50
-    paginator = Pages
+    paginator = InfinitePaginator
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     ordering = ("-id",)
     list_fullwidth = True
     fieldsets = (
@@ -139,20 +151,10 @@ class UsageRecordAdmin(ReadOnly):
     def shown_route(self, record: UsageRecord) -> str:
         return two_lines(record.route_name, record.profile_name)
 
-    @display(
-        description="Ending",
-        label={
-            "completed": "success",
-            "refused": "warning",
-            "client_gone": "info",
-            "drained": "info",
-            "failed": "danger",
-            "upstream_cut": "danger",
-            "worker_lost": "danger",
-        },
-    )
-    def shown_ending(self, record: UsageRecord) -> tuple[str, str]:
-        return record.ending, record.get_ending_display()
+    @display(description="Ending")
+    def shown_ending(self, record: UsageRecord) -> str:
+        label = {"type": TONES[Ending(record.ending)], "text": record.get_ending_display()}
+        return two_lines(render_to_string("unfold/helpers/label.html", label), record.error_code)
 
     @display(description="Status, error")
     def shown_error(self, record: UsageRecord) -> str:
@@ -210,4 +212,5 @@ class UsageRecordAdmin(ReadOnly):
 
 
 def two_lines(first: str, second: str) -> str:
-    return format_html('<span class="line">{}</span><span class="line quiet">{}</span>', first or "—", second)
+    lines = '<div><span class="line">{}</span><span class="line quiet">{}</span></div>'
+    return format_html(lines, first or "—", second)

@@ -78,7 +78,7 @@ class Journal:
         except OSError as error:
             # The call is not failed for it; the log keeps what the journal could not, and /ready says so.
             self.broken = True
-            log.critical("journal_write_failed", extra={"error": str(error), "line": text.decode()})
+            log.critical("journal_write_failed", extra={"error": str(error), "lost": text.decode()})
             if self._file >= 0:
                 self._next_file_quietly()
 

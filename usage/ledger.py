@@ -7,14 +7,15 @@ was read. What is read twice changes nothing the second time.
 from __future__ import annotations
 
 import fcntl
+import functools
 import logging
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from django.db import connection, models, transaction
@@ -27,7 +28,7 @@ from usage import journal
 from usage.metering import BYTES_PER_TOKEN, cost
 from usage.models import Ending, JournalPosition, OpenCall, TokensFrom, UsageRecord
 
-BATCH_BYTES = 1 << 20  # of journal per transaction
+BATCH_BYTES = 256 << 10  # of journal per transaction
 ROWS_PER_INSERT = 200
 STRANDED_AFTER = timedelta(minutes=10)  # calls of a worker that has been silent for so long have no journal left
 
@@ -164,18 +165,18 @@ def _delete(path: Path) -> None:
 
 def _insert(rows: Iterable[dict[str, Any]]) -> int:
     """Insert rows that are not there yet, by raw SQL, because Django does not say which were new."""
-    fields = UsageRecord._meta.concrete_fields
-    columns = ", ".join(connection.ops.quote_name(field.column or "") for field in fields)
+    columns = _columns(connection.vendor)
+    names = ", ".join(connection.ops.quote_name(column.name) for column in columns)
     table = connection.ops.quote_name(UsageRecord._meta.db_table)
-    place = f"({', '.join(['%s'] * len(fields))})"
-    waiting = [_values(row, fields) for row in rows]
+    place = f"({', '.join(['%s'] * len(columns))})"
+    waiting = [[column.value(row) for column in columns] for row in rows]
     made = 0
     with connection.cursor() as cursor:
         for start in range(0, len(waiting), ROWS_PER_INSERT):
             chunk = waiting[start : start + ROWS_PER_INSERT]
             cursor.execute(
                 # Only names of our own columns and placeholders go into the text.
-                f"INSERT INTO {table} ({columns}) VALUES {', '.join([place] * len(chunk))}"  # noqa: S608
+                f"INSERT INTO {table} ({names}) VALUES {', '.join([place] * len(chunk))}"  # noqa: S608
                 " ON CONFLICT DO NOTHING RETURNING id",
                 [value for values in chunk for value in values],
             )
@@ -183,10 +184,38 @@ def _insert(rows: Iterable[dict[str, Any]]) -> int:
     return made
 
 
-def _values(row: dict[str, Any], fields: Iterable[models.Field[Any, Any]]) -> list[Any]:
-    record = UsageRecord(**{name: value for name, value in row.items() if name not in ("worker", "size")})
-    record.started_at = _moment(row["started_at"])
-    return [field.get_db_prep_save(getattr(record, field.attname), connection) for field in fields]
+class Column(NamedTuple):
+    """One column of a row, and how a journal's value becomes one of the database's.
+
+    Going through model instances would cost more than the insert itself.
+    """
+
+    name: str
+    default: Any
+    convert: Callable[[Any], Any] | None
+
+    def value(self, row: dict[str, Any]) -> Any:
+        value = row.get(self.name)
+        if value is None:
+            value = self.default
+        return value if self.convert is None or value is None else self.convert(value)
+
+
+@functools.cache
+def _columns(vendor: str) -> tuple[Column, ...]:
+    def converter(field: models.Field[Any, Any]) -> Callable[[Any], Any] | None:
+        target = field.target_field if isinstance(field, models.ForeignKey) else field
+        if isinstance(target, models.DateTimeField):
+            return lambda seconds: connection.ops.adapt_datetimefield_value(_moment(seconds))
+        if isinstance(target, models.UUIDField):
+            return (lambda text: text.replace("-", "")) if vendor == "sqlite" else None
+        if isinstance(target, models.JSONField):
+            return lambda value: connection.ops.adapt_json_value(value, None)
+        return None
+
+    return tuple(
+        Column(field.column or "", field.get_default(), converter(field)) for field in UsageRecord._meta.concrete_fields
+    )
 
 
 def _mark_used(rows: Iterable[dict[str, Any]]) -> None:

@@ -65,7 +65,7 @@ class Call:
         self._began = time.monotonic()
         self._first_token: float | None = None
         self._closed = False
-        self._sent = False
+        self._opened: dict[str, Any] | None = None  # the row as the last attempt began
         self.route: LiveRoute | None = None
         self.asked_for = ""
         self.lane: Lane | None = None
@@ -84,9 +84,9 @@ class Call:
     def attempt(self, lane: Lane) -> None:
         """An upstream is about to be asked: from now on the call is in the journal."""
         self.lane = lane
-        self._sent = True
         self.attempts.append({"profile": lane.deployment.target.profile, "model": lane.deployment.upstream_model})
-        journal.opened({**self._row(), "worker": board.worker.id, "size": self.size})
+        self._opened = self._row()
+        journal.opened({**self._opened, "worker": board.worker.id, "size": self.size})
 
     def attempt_failed(self, error: str, status: int | None) -> None:
         if self.attempts:
@@ -104,7 +104,7 @@ class Call:
         open_calls.discard(self)
         board.count("calls")
         board.count(f"ended_{ending}")
-        row = self._row()
+        row = self._opened or self._row()
         usage, source = self._final_usage(ending)
         prices = self.lane.deployment.prices if self.lane else Prices()
         row.update(
@@ -123,7 +123,7 @@ class Call:
             first_token_ms=int((self._first_token - self._began) * 1000) if self._first_token else None,
         )
         journal.closed(row)
-        log.info("call", extra=_log_line(row))
+        log.info("call", extra={"line": _log_line(row)})
 
     def forget(self) -> None:
         """End without a row: the call was for something that is not there."""
@@ -136,7 +136,7 @@ class Call:
     def _final_usage(self, ending: Ending) -> tuple[Usage, TokensFrom]:
         if self.usage is not None:
             return self.usage, TokensFrom.UPSTREAM
-        if self._sent and ending not in (Ending.FAILED, Ending.REFUSED):
+        if self._opened and ending not in (Ending.FAILED, Ending.REFUSED):
             return Usage(input=-(-self.size // BYTES_PER_TOKEN), output=self.pieces), TokensFrom.ESTIMATED
         return Usage(), TokensFrom.NONE
 

@@ -60,7 +60,10 @@ class OpenAILanguage(Language):
 
     def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
         document = answer_document(body)
-        reasons = [choice.get("finish_reason") for choice in _objects(document.get("choices"))]
+        choices = objects_in(document, "choices")
+        if not choices:
+            raise ProviderError("The upstream's answer holds no choices.", kind="broken")
+        reasons = [choice.get("finish_reason") for choice in choices]
         reason = finish_reason(next((reason for reason in reasons if reason), None))
         return with_model(body, document, model), read_usage(document.get("usage")), reason
 
@@ -91,13 +94,13 @@ class OpenAITap(Tap):
             self.ended = True
             return True
         document = chunk_document(data)
-        if self._model and not self._theirs and "model" in document:
+        if self._model and not self._theirs and document.get("model"):
             self._learn(frame, document)
         if usage := read_usage(document.get("usage")):
             self.usage = usage
-        choices = _objects(document.get("choices"))
+        choices = objects_in(document, "choices")
         for choice in choices:
-            delta = choice.get("delta") or {}
+            delta = object_in(choice, "delta")
             if has_content(delta) or choice.get("text"):
                 self.content = True
                 self.pieces += 1
@@ -134,7 +137,7 @@ class OpenAITap(Tap):
 def _remarkable(frame: bytes) -> bool:
     """Whether a frame may hold more than a piece of content. A quoted `"error"` inside of content is
     written `\\"error\\"`, so the plain bytes can only be a key."""
-    if b'"error"' in frame or frame.startswith((b":", b"data: [DONE]", b"data:[DONE]", b"event:")):
+    if b'"error"' in frame or not frame.startswith((b"data: {", b"data:{")):
         return True
     at = frame.find(b'"usage"')
     if at >= 0 and b"null" not in frame[at + 7 : at + 14]:
@@ -225,11 +228,15 @@ def write_usage(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.output,
         "total_tokens": usage.input + usage.output,
     }
-    prompt = {"cached_tokens": usage.cached, "cache_write_tokens": usage.cache_write}
-    if kept := {name: count for name, count in prompt.items() if count}:
-        document["prompt_tokens_details"] = kept
-    if usage.reasoning:
-        document["completion_tokens_details"] = {"reasoning_tokens": usage.reasoning}
+    prompt = {
+        "cached_tokens": usage.cached,
+        "cache_write_tokens": usage.cache_write,
+        "audio_tokens": usage.audio_input,
+    }
+    completion = {"reasoning_tokens": usage.reasoning, "audio_tokens": usage.audio_output}
+    for name, details in (("prompt_tokens_details", prompt), ("completion_tokens_details", completion)):
+        if kept := {kind: count for kind, count in details.items() if count}:
+            document[name] = kept
     return document
 
 
@@ -238,8 +245,39 @@ def _count(counters: object, name: str) -> int:
     return value if isinstance(value, int) and value > 0 else 0
 
 
-def _objects(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def objects_in(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """A list of objects that may be left out. Raises ProviderError when something else stands there."""
+    value = document.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ProviderError(f"The upstream's answer holds '{name}' that are no list of objects.", kind="broken")
+    return value
+
+
+def object_in(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object that may be left out. Raises ProviderError when something else stands there."""
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ProviderError(f"The upstream's answer holds '{name}' that is no object.", kind="broken")
+    return value
+
+
+def text_in(document: Mapping[str, Any], *names: str) -> str:
+    """The first of these fields that holds a text."""
+    return next((value for name in names if isinstance(value := document.get(name), str) and value), "")
+
+
+def index_in(document: Mapping[str, Any]) -> int:
+    """An index that may be left out. Raises ProviderError when something else stands there."""
+    value = document.get("index")
+    if value is None:
+        return 0
+    if not isinstance(value, int) or value < 0:
+        raise ProviderError("The upstream's answer holds an index that is no number.", kind="broken")
+    return value
 
 
 def _error(fault: Fault) -> dict[str, Any]:
@@ -281,7 +319,9 @@ def read_error(status: int, body: bytes, profile: str, within_answer: bool = Fal
     elif status == 400 and "stream_options" in said:
         kind = "unsupported_field"
     elif status in (400, 413, 422):
-        if code == "context_length_exceeded" or "context length" in said or "context window" in said:
+        if code in ("invalid_api_key", "invalid_authentication") or "api key" in said:
+            kind = "auth"
+        elif code == "context_length_exceeded" or "context length" in said or "context window" in said:
             kind = "context_length"
         elif code == "model_not_found":
             kind = "model_not_found"
@@ -396,3 +436,10 @@ def expect_usage_wish(body: Mapping[str, Any]) -> bool:
     if not isinstance(options, dict):
         raise BadRequest("'stream_options' must be an object.", "stream_options")
     return bool(options.get("include_usage"))
+
+
+def expect_whole(body: Mapping[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise BadRequest(f"'{name}' must be a whole number.", name)
+    return value

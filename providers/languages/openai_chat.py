@@ -40,7 +40,12 @@ from providers.languages.openai import (
     expect_stop,
     expect_text,
     expect_usage_wish,
+    expect_whole,
+    index_in,
+    object_in,
+    objects_in,
     sse,
+    text_in,
 )
 from providers.wire.errors import CannotCarry, ProviderError
 from providers.wire.frames import sse_data
@@ -98,7 +103,7 @@ class OpenAIChat(OpenAILanguage):
             top_p=expect_number(body, "top_p"),
             stop=expect_stop(body),
             n=expect_count(body, "n"),
-            seed=_whole(body, "seed"),
+            seed=expect_whole(body, "seed"),
             presence_penalty=expect_number(body, "presence_penalty"),
             frequency_penalty=expect_number(body, "frequency_penalty"),
             tools=_tools(body.get("tools")),
@@ -168,8 +173,8 @@ class OpenAIChat(OpenAILanguage):
         return body
 
     def read_answer(self, document: Any) -> Answer:
-        choices = document.get("choices")
-        if not isinstance(choices, list) or not choices:
+        choices = objects_in(document, "choices")
+        if not choices:
             raise ProviderError("The upstream's answer holds no choices.", kind="broken")
         return Answer(tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage")))
 
@@ -177,11 +182,12 @@ class OpenAIChat(OpenAILanguage):
         return ChatReader()
 
     def clamp(self, body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]:
-        name = "max_completion_tokens" if body.get("max_completion_tokens") is not None else "max_tokens"
-        asked = body.get(name)
-        if asked is not None and asked > limit:
-            return {**body, name: limit}, name
-        return body, None
+        lowered = [
+            name
+            for name in ("max_completion_tokens", "max_tokens")
+            if body.get(name) is not None and body[name] > limit
+        ]
+        return ({**body, **dict.fromkeys(lowered, limit)}, lowered[0]) if lowered else (body, None)
 
 
 class ChatWriter(Writer):
@@ -246,24 +252,18 @@ class ChatReader(Reader):
             return []
         document = openai.chunk_document(data)
         events: list[Event] = []
-        for choice in document.get("choices") or ():
-            index = choice.get("index") or 0
-            delta = choice.get("delta") or {}
-            if thinking := delta.get("reasoning_content") or delta.get("reasoning"):
+        for choice in objects_in(document, "choices"):
+            index, delta = index_in(choice), object_in(choice, "delta")
+            if thinking := text_in(delta, "reasoning_content", "reasoning"):
                 events.append(ThinkingDelta(thinking, None, index))
-            if text := delta.get("content") or delta.get("refusal"):
+            if text := text_in(delta, "content", "refusal"):
                 events.append(TextDelta(text, index))
-            for call in delta.get("tool_calls") or ():
+            for call in objects_in(delta, "tool_calls"):
                 self._calls.add(index)
-                function = call.get("function") or {}
+                function = object_in(call, "function")
+                name, arguments = text_in(function, "name"), text_in(function, "arguments")
                 events.append(
-                    ToolCallDelta(
-                        call.get("index") or 0,
-                        call.get("id") or None,
-                        function.get("name") or None,
-                        function.get("arguments") or "",
-                        index,
-                    )
+                    ToolCallDelta(index_in(call), text_in(call, "id") or None, name or None, arguments, index)
                 )
             if (reason := openai.finish_reason(choice.get("finish_reason"))) and not self._finished.get(index):
                 self._finished[index] = True
@@ -297,8 +297,15 @@ def _message(item: Mapping[str, Any], at: str) -> Message:
         if not isinstance(call, str):
             raise BadRequest("A tool message must name its 'tool_call_id'.", f"{at}.tool_call_id")
         results = tuple(part for part in parts if isinstance(part, (Text, Image)))
+        if len(results) < len(parts):
+            raise CannotCarry("A tool's answer can hold text and images alone on this upstream.", f"{at}.content")
         return Message("tool", (ToolResult(call, results),))
     if role == "assistant":
+        for field in ("function_call", "audio"):
+            if item.get(field) is not None:
+                raise CannotCarry(f"'{field}' cannot be carried to this upstream.", f"{at}.{field}")
+        if refusal := text_in(item, "refusal"):
+            parts.append(Text(refusal))
         calls = item.get("tool_calls") or []
         if not isinstance(calls, list):
             raise BadRequest("'tool_calls' must be a list.", f"{at}.tool_calls")
@@ -378,13 +385,6 @@ def _json_format(value: Any) -> JSONFormat | None:
         case {"type": "json_schema", "json_schema": {"schema": dict()} as wish}:
             return JSONFormat(wish["schema"], wish.get("name"), wish.get("strict"), wish.get("description"))
     raise BadRequest("'response_format' must be text, json_object or json_schema.", "response_format")
-
-
-def _whole(body: Mapping[str, Any], name: str) -> int | None:
-    value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise BadRequest(f"'{name}' must be a whole number.", name)
-    return value
 
 
 # -- requests, written --
@@ -480,17 +480,17 @@ def _answer_message(choice: Choice) -> dict[str, Any]:
 
 
 def _read_choice(choice: Any) -> Choice:
-    message = choice.get("message") if isinstance(choice, dict) else None
-    if not isinstance(message, dict):
+    message = object_in(choice, "message")
+    if not message:
         raise ProviderError("The upstream's answer holds a choice without a message.", kind="broken")
     parts: list[Part] = []
-    if thinking := message.get("reasoning_content") or message.get("reasoning"):
+    if thinking := text_in(message, "reasoning_content", "reasoning"):
         parts.append(Thinking(thinking))
-    if text := message.get("content") or message.get("refusal"):
+    if text := text_in(message, "content", "refusal"):
         parts.append(Text(text))
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
-        parts.append(ToolCall(call.get("id") or "", function.get("name") or "", function.get("arguments") or ""))
+    for call in objects_in(message, "tool_calls"):
+        function = object_in(call, "function")
+        parts.append(ToolCall(text_in(call, "id"), text_in(function, "name"), text_in(function, "arguments")))
     reason = openai.finish_reason(choice.get("finish_reason"))
     if reason is None:
         raise ProviderError("The upstream's answer does not say why it ended.", kind="broken")

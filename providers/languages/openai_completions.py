@@ -32,7 +32,11 @@ from providers.languages.openai import (
     expect_stop,
     expect_text,
     expect_usage_wish,
+    expect_whole,
+    index_in,
+    objects_in,
     sse,
+    text_in,
 )
 from providers.wire.errors import CannotCarry, ProviderError
 from providers.wire.frames import sse_data
@@ -67,6 +71,8 @@ class OpenAICompletions(OpenAILanguage):
 
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
         envelope = self.peek(body)
+        if body.get("max_tokens") == 0:
+            raise CannotCarry("'max_tokens' of 0 cannot be carried to this upstream.", "max_tokens")
         prompt = body["prompt"]
         if isinstance(prompt, list):
             if len(prompt) != 1 or not isinstance(prompt[0], str):
@@ -86,7 +92,7 @@ class OpenAICompletions(OpenAILanguage):
             top_p=expect_number(body, "top_p"),
             stop=expect_stop(body),
             n=expect_count(body, "n"),
-            seed=body.get("seed"),
+            seed=expect_whole(body, "seed"),
             presence_penalty=expect_number(body, "presence_penalty"),
             frequency_penalty=expect_number(body, "frequency_penalty"),
             user=envelope.user,
@@ -141,8 +147,8 @@ class OpenAICompletions(OpenAILanguage):
         return body
 
     def read_answer(self, document: Any) -> Answer:
-        choices = document.get("choices")
-        if not isinstance(choices, list) or not choices:
+        choices = objects_in(document, "choices")
+        if not choices:
             raise ProviderError("The upstream's answer holds no choices.", kind="broken")
         return Answer(tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage")))
 
@@ -204,9 +210,9 @@ class CompletionReader(Reader):
             return []
         document = openai.chunk_document(data)
         events: list[Event] = []
-        for choice in document.get("choices") or ():
-            index = choice.get("index") or 0
-            if text := choice.get("text"):
+        for choice in objects_in(document, "choices"):
+            index = index_in(choice)
+            if text := text_in(choice, "text"):
                 events.append(TextDelta(text, index))
             if (reason := openai.finish_reason(choice.get("finish_reason"))) and index not in self._finished:
                 self._finished.add(index)
@@ -241,8 +247,8 @@ def _prompt(request: ChatRequest) -> str:
 
 
 def _read_choice(choice: Any) -> Choice:
-    reason = openai.finish_reason(choice.get("finish_reason")) if isinstance(choice, dict) else None
+    reason = openai.finish_reason(choice.get("finish_reason"))
     if reason is None:
         raise ProviderError("The upstream's answer does not say why it ended.", kind="broken")
-    text = choice.get("text") or ""
+    text = text_in(choice, "text")
     return Choice((Text(text),) if text else (), reason)

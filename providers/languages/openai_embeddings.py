@@ -11,7 +11,7 @@ from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, U
 from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
-from providers.languages.openai import OpenAILanguage, expect_count, expect_model, expect_text
+from providers.languages.openai import OpenAILanguage, expect_count, expect_model, expect_text, index_in, objects_in
 from providers.wire.errors import ProviderError
 
 NAME = "openai_embeddings"
@@ -70,10 +70,9 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
         return body
 
     def read_embeddings(self, document: Any) -> Embeddings:
-        data = document.get("data") if isinstance(document, dict) else None
-        if not isinstance(data, list):
+        if not isinstance(document, dict) or document.get("data") is None:
             raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
-        rows = sorted(data, key=lambda row: row.get("index") or 0)
+        rows = sorted(objects_in(document, "data"), key=index_in)
         return Embeddings(
             tuple(_decode(row.get("embedding")) for row in rows), openai.read_usage(document.get("usage"))
         )
@@ -102,9 +101,12 @@ def _encode(vector: tuple[float, ...], encoding: str) -> str | list[float]:
 
 
 def _decode(value: object) -> tuple[float, ...]:
-    if isinstance(value, str):
-        raw = b64decode(value)
-        return struct.unpack(f"<{len(raw) // 4}f", raw)
-    if isinstance(value, list):
+    try:
+        if isinstance(value, str):
+            raw = b64decode(value, validate=True)
+            return struct.unpack(f"<{len(raw) // 4}f", raw)
+    except (ValueError, struct.error) as error:
+        raise ProviderError("The upstream sent a vector that is not base64 of float32.", kind="broken") from error
+    if isinstance(value, list) and all(isinstance(number, (int, float)) for number in value):
         return tuple(value)
     raise ProviderError("The upstream sent a vector in an unknown form.", kind="broken")

@@ -7,14 +7,17 @@ do not share one TCP connection. Every fault leaves here as a ProviderError and 
 from __future__ import annotations
 
 import functools
+import select
 import ssl
 from base64 import b64encode
 from time import monotonic
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import gevent
 import gevent.socket
+from gevent import monkey
 from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
 
@@ -25,17 +28,21 @@ from providers.wire.frames import READ_SIZE, Frames, FrameTooLarge, receive
 
 POOL_SIZE = 4096  # connections per origin and worker: more than the streams a worker can hold
 LARGEST_ANSWER = 64 << 20  # bytes of a whole answer
+LARGEST_HEAD = 256 << 10  # bytes of status line and headers
 LARGEST_ERROR = 64 << 10  # bytes of an error body that are read
+_poll = monkey.get_original("select", "poll")  # gevent's would go through the hub to look
 LINGER = 0.1  # seconds to wait for the end mark of an answer that is complete
 
 
 class Response:
     """One upstream answer whose headers are here. `close` is idempotent and always frees the socket."""
 
-    def __init__(self, response: HTTPSocketPoolResponse, target: Target, deadline: float) -> None:
+    def __init__(self, response: HTTPSocketPoolResponse, target: Target, deadline: float, begin_by: float) -> None:
         self._response = response
         self._target = target
         self._deadline = deadline
+        self._begin_by = begin_by
+        self._frames: Frames | None = None
         self.status: int = response.status_code
 
     def header(self, name: str) -> str:
@@ -69,10 +76,14 @@ class Response:
             self.close()
 
     def frames(self) -> Frames:
-        return Frames(self._response, self._deadline)
+        """Until `content_came` the first-event timeout counts: comments alone are no beginning."""
+        self._frames = Frames(self._response, self._begin_by)
+        return self._frames
 
     def content_came(self) -> None:
         """From now on the idle timeout counts, no longer the one for the first event."""
+        if self._frames is not None:
+            self._frames.deadline = self._deadline
         if self._response._sock is not None:
             self._response._sock.settimeout(self._target.idle_timeout)
 
@@ -80,10 +91,10 @@ class Response:
         """The answer is complete: give the connection back, or close it when the end mark does not come."""
         response = self._response
         if not response.message_complete and response._sock is not None:
+            last = monotonic() + LINGER
             try:
-                response._sock.settimeout(LINGER)
                 while not response.message_complete and len(response._body_buffer) < READ_SIZE:
-                    receive(response, monotonic() + LINGER)
+                    receive(response, last)
             except (OSError, HTTPParseError):
                 pass
         response.release()
@@ -97,12 +108,11 @@ def send(request: UpstreamRequest, target: Target, stream: bool) -> Response:
 
     A stream must begin within the first-event timeout; a whole answer has the total timeout.
     """
-    deadline = monotonic() + target.total_timeout
+    began = monotonic()
     patience = min(target.first_event_timeout, target.total_timeout) if stream else target.total_timeout
-    url = urlsplit(request.url)
+    message, pool = _prepared(request, target)
+    late = gevent.Timeout.start_new(patience, TimeoutError("no headers came in time"))
     try:
-        message = _head(request, url, target) + request.body
-        pool = _pool(url.scheme, url.hostname or "", url.port, target)
         sock, reused = pool.take(patience)
         try:
             response = _exchange(sock, pool, message, request.method)
@@ -114,7 +124,37 @@ def send(request: UpstreamRequest, target: Target, stream: bool) -> Response:
             response = _exchange(pool.fresh(patience), pool, message, request.method)
     except FAULTS as error:
         raise fault(error, target) from error
-    return Response(response, target, deadline)
+    finally:
+        late.close()
+    return Response(response, target, began + target.total_timeout, began + patience)
+
+
+def _prepared(request: UpstreamRequest, target: Target) -> tuple[bytes, Pool]:
+    """The bytes to send and the pool to send them through. Raises ProviderError for settings that cannot work."""
+    try:
+        url = urlsplit(request.url)
+        return _head(request, url, target) + request.body, _pool(url.scheme, url.hostname or "", url.port, target)
+    except FAULTS as error:
+        raise fault(error, target) from error
+    except (ValueError, TypeError):
+        # Without the cause: it would show the address or header, and with them a credential.
+        raise ProviderError(
+            f"The settings of profile '{target.profile}' hold an address or a header that cannot be sent.",
+            kind="broken",
+        ) from None
+
+
+class _Answer(HTTPSocketPoolResponse):
+    """With a bound on the size of the headers, which the library has not."""
+
+    _head_size = 0
+
+    def feed(self, data: Any) -> None:
+        if not self.headers_complete:
+            self._head_size += len(data)
+            if self._head_size > LARGEST_HEAD:
+                raise HTTPParseError("the headers are too large")
+        super().feed(data)
 
 
 def _exchange(sock: gevent.socket.socket, pool: Pool, message: bytes, method: str) -> HTTPSocketPoolResponse:
@@ -127,7 +167,7 @@ def _exchange(sock: gevent.socket.socket, pool: Pool, message: bytes, method: st
         pool.release_socket(sock)
         raise
     # From here on the response frees the socket, also when reading its headers fails.
-    return HTTPSocketPoolResponse(sock, pool, block_size=READ_SIZE, method=method)
+    return _Answer(sock, pool, block_size=READ_SIZE, method=method)
 
 
 def _head(request: UpstreamRequest, url: SplitResult, target: Target) -> bytes:
@@ -144,10 +184,7 @@ def _head(request: UpstreamRequest, url: SplitResult, target: Target) -> bytes:
     text = "\r\n".join(lines)
     # Names and values come from operators, never from callers; a line break in one would be a second header.
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or " " in path or "\0" in text:
-        raise ProviderError(
-            f"The settings of profile '{target.profile}' hold a character that no header or address may have.",
-            kind="broken",
-        )
+        raise ValueError("a character that no header or address may have")
     return (text + "\r\n\r\n").encode("latin-1")
 
 
@@ -163,7 +200,7 @@ class Pool(ConnectionPool):
         try:
             while not self._socket_queue.empty():
                 sock = self._socket_queue.get(block=False)
-                if self._is_socket_alive(sock):
+                if _is_idle(sock):
                     sock.settimeout(patience)
                     return sock, True
                 sock.close()
@@ -191,6 +228,13 @@ class Pool(ConnectionPool):
         return sock
 
 
+def _is_idle(sock: gevent.socket.socket) -> bool:
+    """Whether a kept connection is as it was left: one that can be read was closed, or holds what nobody asked for."""
+    look = _poll()
+    look.register(sock.fileno(), select.POLLIN)
+    return not look.poll(0)
+
+
 class SSLPool(Pool, SSLConnectionPool):
     pass
 
@@ -216,8 +260,8 @@ def _new_pool(scheme: str, host: str, port: int | None, target: Target) -> Pool:
         "size": POOL_SIZE,
         "connection_timeout": target.connect_timeout,
         "use_proxy": proxy is not None,
-        "proxy_user": proxy.username if proxy else None,
-        "proxy_password": proxy.password if proxy else None,
+        "proxy_user": unquote(proxy.username) if proxy and proxy.username else None,
+        "proxy_password": unquote(proxy.password) if proxy and proxy.password else None,
     }
     if scheme == "https":
         context = tls_context(target.ca)
@@ -246,7 +290,7 @@ def proxy_for(scheme: str, host: str, target: Target) -> SplitResult | None:
 
 
 def _basic(proxy: SplitResult) -> str:
-    return "Basic " + b64encode(f"{proxy.username}:{proxy.password or ''}".encode()).decode("ascii")
+    return "Basic " + b64encode(unquote(f"{proxy.username}:{proxy.password or ''}").encode()).decode("ascii")
 
 
 FAULTS = (OSError, HTTPParseError, RuntimeError)

@@ -1,17 +1,20 @@
 """Everything rare that is asked of an upstream: model lists now, tokens and tests later. Uses requests.
 
-The address that is connected to is looked at before anything is sent, and no redirect is followed.
+The address that was looked at is the one that is connected to, and no redirect is followed.
 """
 
 from __future__ import annotations
 
-from contextlib import closing
+from time import monotonic
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, NewConnectionError, ReadTimeoutError
+from urllib3.util.connection import create_connection
 
 from providers.base import Provider, Target, UpstreamModel, UpstreamRequest
 from providers.documents import BadDocument, loads
@@ -21,21 +24,23 @@ from providers.wire.client import proxy_for, tls_context
 from providers.wire.errors import ProviderError
 
 LARGEST_DOCUMENT = 16 << 20  # bytes
+LONGEST = 60.0  # seconds, however long calls of the profile may take
+PIECE = 64 << 10  # bytes read at a time
 
 
 class _GuardedConnection(HTTPConnection):
     def _new_conn(self) -> Any:
-        sock = super()._new_conn()
-        try:
-            guard.check_address(sock.getpeername()[0])
-        except guard.Forbidden:
-            sock.close()
-            raise
-        return sock
+        problem: OSError | None = None
+        for info in guard.resolve(self._dns_host, self.port):
+            try:
+                return create_connection((str(info[4][0]), self.port), self.timeout)
+            except OSError as error:
+                problem = error
+        raise NewConnectionError(self, "no connection could be made") from problem
 
 
-class _GuardedTLSConnection(HTTPSConnection):
-    _new_conn = _GuardedConnection._new_conn
+class _GuardedTLSConnection(_GuardedConnection, HTTPSConnection):
+    pass
 
 
 class _GuardedPool(HTTPConnectionPool):
@@ -71,22 +76,39 @@ class _GuardedAdapter(HTTPAdapter):
 
 
 def ask(request: UpstreamRequest, target: Target) -> Any:
-    """Send `request` and return the JSON of its answer. Raises ProviderError."""
-    session = requests.Session()
-    session.trust_env = False  # ~/.netrc would add credentials of its own
-    session.mount("http://", _GuardedAdapter(target.ca))
-    session.mount("https://", _GuardedAdapter(target.ca))
-    with closing(session):
-        try:
+    """Send `request` and return the JSON of its answer. Raises ProviderError.
+
+    Causes that may show a header or a proxy's address are not chained: they hold credentials.
+    """
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # ~/.netrc would add credentials of its own
+            session.mount("http://", _GuardedAdapter(target.ca))
+            session.mount("https://", _GuardedAdapter(target.ca))
             status, body = _send(session, request, target)
-        except guard.Forbidden as error:
-            raise _unreachable(target, "its address is not one that may be reached") from error
-        except requests.exceptions.SSLError as error:
-            raise _unreachable(target, "its TLS certificate was not accepted") from error
-        except requests.exceptions.Timeout as error:
-            raise ProviderError(f"'{target.profile}' did not answer in time.", kind="timeout") from error
-        except (requests.exceptions.RequestException, OSError) as error:
-            raise _unreachable(target, "no connection could be made") from error
+    except guard.Forbidden as error:
+        raise _unreachable(target, "its address is not one that may be reached", "address_refused") from error
+    except requests.exceptions.SSLError as error:
+        raise _unreachable(target, "its TLS certificate was not accepted") from error
+    except (requests.exceptions.Timeout, ReadTimeoutError, TimeoutError) as error:
+        raise ProviderError(f"'{target.profile}' did not answer in time.", kind="timeout") from error
+    except (requests.exceptions.ConnectionError, HTTPError) as error:
+        if isinstance(error, requests.exceptions.ProxyError):
+            raise _unreachable(target, "the proxy could not be used") from None
+        raise _unreachable(target, "no connection could be made, or it broke") from error
+    except (requests.exceptions.RequestException, ValueError, TypeError):
+        raise ProviderError(
+            f"The settings of profile '{target.profile}' hold an address or a header that cannot be sent.",
+            kind="broken",
+        ) from None
+    except OSError as error:
+        raise _unreachable(target, "no connection could be made") from error
+    if 300 <= status < 400:
+        raise ProviderError(
+            f"'{target.profile}' answered with a redirect; its URL should name the final address.",
+            kind="broken",
+            upstream_status=status,
+        )
     if not 200 <= status < 300:
         raise read_error(status, body, target.profile)
     try:
@@ -104,24 +126,38 @@ def list_models(provider: Provider, target: Target) -> list[UpstreamModel]:
 
 
 def _send(session: requests.Session, request: UpstreamRequest, target: Target) -> tuple[int, bytes]:
-    scheme, _, rest = request.url.partition("://")
-    host = rest.partition("/")[0].rpartition("@")[2]
-    host = host.partition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-    guard.check_host(host)
-    proxy = proxy_for(scheme, host, target)
+    url = urlsplit(request.url)
+    host = url.hostname or ""
+    proxy = proxy_for(url.scheme, host, target)
+    if proxy is None:
+        # Once more in front of everything: from inside the connection urllib3 would hide why it was refused.
+        guard.resolve(host, url.port or (443 if url.scheme == "https" else 80))
+    else:
+        guard.check_host(host)
+    for name, value in request.headers.items():
+        if not f"{name}{value}".isprintable():
+            raise ValueError("a header that cannot be sent")
+        value.encode("latin-1")
+    last = monotonic() + min(target.total_timeout, LONGEST)
     with session.request(
         request.method,
         request.url,
         headers=dict(request.headers),
         data=request.body or None,
-        timeout=(target.connect_timeout, min(target.total_timeout, 60)),
+        timeout=(target.connect_timeout, min(target.total_timeout, LONGEST)),
         allow_redirects=False,
-        proxies={scheme: proxy.geturl()} if proxy else {},
+        proxies={url.scheme: proxy.geturl()} if proxy else {},
         stream=True,
     ) as response:
-        body = response.raw.read(LARGEST_DOCUMENT, decode_content=True)
-        return response.status_code, body
+        body = bytearray()
+        while piece := response.raw.read1(PIECE, decode_content=True):
+            body += piece
+            if monotonic() > last:
+                raise TimeoutError("the answer took too long")
+            if len(body) > LARGEST_DOCUMENT:
+                raise ValueError("the answer is too large")
+        return response.status_code, bytes(body)
 
 
-def _unreachable(target: Target, why: str) -> ProviderError:
-    return ProviderError(f"'{target.profile}' could not be reached: {why}.", kind="unreachable")
+def _unreachable(target: Target, why: str, code: str | None = None) -> ProviderError:
+    return ProviderError(f"'{target.profile}' could not be reached: {why}.", kind="unreachable", code=code)

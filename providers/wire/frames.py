@@ -43,7 +43,7 @@ class Frames:
         limit: int = LARGEST_FRAME,
     ) -> None:
         self._response = response
-        self._deadline = deadline
+        self.deadline = deadline
         self._end = end
         self._limit = limit
         self._seen = 0
@@ -74,7 +74,7 @@ class Frames:
                 frame = bytes(buffer)
                 buffer.clear()
                 return frame
-            receive(response, self._deadline)
+            receive(response, self.deadline)
 
     def close(self) -> None:
         self._response.release()

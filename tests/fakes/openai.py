@@ -96,6 +96,8 @@ class Reply:
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     usage: bool = True
+    usage_in_finish: bool = False  # in the chunk that finishes, instead of one of its own
+    reasoning: str = ""  # said before the text, in `reasoning_content`
     null_usage: bool = False  # `"usage": null` in each chunk, asked for or not
     extra: Json = field(default_factory=dict)  # top-level fields nobody knows yet
     sort_keys: bool = False  # llama.cpp sorts its fields, so "model" comes after "choices"
@@ -308,10 +310,13 @@ def chat_chunks(body: Json, reply: Reply) -> Iterator[Json]:
         yield chunk({}, "tool_calls")
     else:
         yield chunk({"role": "assistant", "content": "", "refusal": None})
+        for piece in pieces(reply.reasoning):
+            yield chunk({"reasoning_content": piece})
         for piece in pieces(reply_text(body, reply)):
             yield chunk({"content": piece})
-        yield chunk({}, reply.finish)
-    if asked and reply.usage:
+        counted = {"usage": usage_of(body, reply)} if reply.usage_in_finish else {}
+        yield chunk({}, reply.finish) | counted
+    if asked and reply.usage and not reply.usage_in_finish:
         yield {**head, "choices": [], "usage": usage_of(body, reply)}
 
 
@@ -444,6 +449,56 @@ def torn() -> Behaviour:
         exchange.end()
 
     return behave
+
+
+def spelt(data: Callable[[list[bytes]], list[bytes]]) -> Behaviour:
+    """A good stream whose frames are spelt in another lawful way."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.start_stream()
+        for frame in data(frames_of(exchange, Reply())):
+            exchange.frame(frame)
+        exchange.end()
+
+    return behave
+
+
+def unterminated(frames: list[bytes]) -> list[bytes]:
+    """The last line ends with the connection, without a blank line."""
+    return [*frames[:-1], frames[-1].rstrip(b"\n")]
+
+
+def unspaced(frames: list[bytes]) -> list[bytes]:
+    return [frame.replace(b"data: ", b"data:", 1) for frame in frames]
+
+
+def named(frames: list[bytes]) -> list[bytes]:
+    """With the other fields of server-sent events."""
+    return [b"event: message\nid: 7\nretry: 1000\n" + frame for frame in frames]
+
+
+def until_closed(frames: int | None = None) -> Behaviour:
+    """Says neither length nor chunks: the body ends with the connection, good or cut."""
+
+    def behave(exchange: Exchange) -> None:
+        exchange.close()
+        exchange.heard.status = 200
+        exchange.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n")
+        for frame in frames_of(exchange, Reply())[:frames]:
+            exchange.send(frame)
+            exchange.heard.frames += 1
+
+    return behave
+
+
+def flood(exchange: Exchange) -> None:
+    """Talks without end, as fast as it is listened to, 64 KB a word."""
+    exchange.close()
+    exchange.start_stream()
+    role, word, *_ = frames_of(exchange, Reply(text="word"))
+    exchange.frame(role)
+    while True:
+        exchange.frame(word.replace(b'"word"', b'"' + b"w" * 65_536 + b'"'))
 
 
 def refusal(
@@ -612,6 +667,13 @@ BY_NAME: dict[str, Behaviour] = {
     "model-last": answer(sort_keys=True),
     "invents": answer(extra={"x_invented": {"tomorrow": [1, 2.50, None]}}),
     "torn": torn(),
+    "unterminated": spelt(unterminated),
+    "unspaced": spelt(unspaced),
+    "named-events": spelt(named),
+    "until-closed": until_closed(),
+    "finish-counts": answer(usage_in_finish=True),
+    "reasons": answer(reasoning="Let me think."),
+    "silent": answer(""),
     "no-stream-options": no_stream_options,
     "status-401": refusal(401, WRONG_KEY, code="invalid_api_key"),
     "status-403": refusal(403, "Your account may not use this model.", code="model_not_allowed"),

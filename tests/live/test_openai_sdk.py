@@ -53,6 +53,7 @@ def odd_routes(live: Gateway) -> None:
     for name in ODD_NAMES:
         live.route(name, "fake:gpt-fake")
     live.route("sdk-hang", "hasty:hang-before-headers")
+    live.manage("route", "brief", "fake:gpt-fake", "--max-output-tokens", "16")
 
 
 @pytest.fixture
@@ -182,6 +183,26 @@ def test_the_developer_role_and_both_names_of_max_tokens_are_accepted(
     sent = upstream.heard("gpt-fake").body
     assert (sent["max_tokens"], sent["max_completion_tokens"]) == (50, 50)
     assert sent["messages"][0]["role"] == "developer"
+
+
+@pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
+def test_a_request_for_more_than_the_route_allows_is_clamped_and_told_so(
+    gateway: Gateway, upstream: FakeOpenAI, field: str
+) -> None:
+    clamped = call(gateway, CHAT, chat("brief", **{field: 100}))
+    assert upstream.heard("gpt-fake").body[field] == 16
+    assert field in clamped.headers["x-gateway-clamped"]
+    within = call(gateway, CHAT, chat("brief", **{field: 9}))
+    assert upstream.heard("gpt-fake", 2).body[field] == 9
+    assert "x-gateway-clamped" not in within.headers
+    streamed, _ = stream(gateway, chat("brief", **{field: 100}))
+    assert upstream.heard("gpt-fake", 3).body[field] == 16
+    assert field in streamed.headers["x-gateway-clamped"]
+
+
+def test_fields_the_caller_left_out_are_left_out(gateway: Gateway, upstream: FakeOpenAI) -> None:
+    call(gateway, CHAT, chat("gpt-fake"))
+    assert set(upstream.heard("gpt-fake").body) - {"stream"} == {"model", "messages"}
 
 
 # ------------------------------------------------------------------------------------------------- tools
@@ -720,6 +741,33 @@ def test_the_first_token_is_timed_when_it_came_and_not_at_the_end(gateway: Gatew
     assert events(received)[-1] == "[DONE]"
     row = gateway.row(headers["x-request-id"])
     assert row["duration_ms"] - row["first_token_ms"] >= 250
+
+
+def test_a_callers_own_request_id_is_kept_beside_ours(gateway: Gateway) -> None:
+    answered = call(gateway, CHAT, chat("gpt-fake"), x_request_id="theirs-7")
+    assert gateway.row(answered.request_id)["client_request_id"] == "theirs-7"
+
+
+def test_a_frontends_word_about_its_user_counts_only_for_keys_that_trust_it(gateway: Gateway) -> None:
+    key = gateway.apikey("ada", "open webui")
+    told = {"x_openwebui_user_id": "42", "x_openwebui_user_email": "grace@example.com"}
+
+    def end_user() -> str:
+        answered = call(gateway, CHAT, chat("gpt-fake"), authorization=f"Bearer {key}", **told)
+        return str(gateway.row(answered.request_id)["end_user"])
+
+    assert end_user() == ""
+    gateway.change_key("open webui", trusts_user_headers=True)
+    gateway.noticed()
+    assert end_user() in told.values()
+
+
+def test_each_call_is_one_line_of_json_in_the_log(gateway: Gateway) -> None:
+    answered = call(gateway, CHAT, chat("gpt-fake", "a secret prompt"))
+    gateway.row(answered.request_id)
+    lines = [line for line in gateway.log.read_text().splitlines() if answered.request_id in line]
+    assert [json.loads(line)["request_id"] for line in lines] == [answered.request_id]
+    assert "secret prompt" not in gateway.log.read_text()
 
 
 def test_an_embedding_leaves_its_row(client: openai.OpenAI, gateway: Gateway) -> None:

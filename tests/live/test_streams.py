@@ -21,10 +21,13 @@ from tests.fakes.openai import (
     close_idle,
     close_without_answer,
     cut,
+    end_after,
     error_event,
+    flood,
     hang_after_headers,
     hang_before_headers,
     refusal,
+    until_closed,
     wait_until,
 )
 from tests.live.server import Gateway, Row
@@ -141,6 +144,66 @@ def test_the_head_waits_for_content_so_that_another_may_still_be_tried(gateway: 
         assert caller.socket.recv(15).startswith(b"HTTP/1.1 200")
 
 
+def test_a_thought_is_content_too(gateway: Gateway, upstream: FakeOpenAI) -> None:
+    gate = Gate(2)
+    upstream.script("scripted", answer(gate=gate, reasoning="Let me think."))
+    with Caller(gateway) as caller:
+        caller.ask(CHAT, chat("scripted", stream=True))
+        assert caller.head()[0] == 200
+        frames = caller.frames()
+        thoughts = events([next(frames), next(frames)])
+        gate.open()
+        thoughts += events(list(frames))[:-1]
+    deltas = [event["choices"][0]["delta"] for event in thoughts]
+    assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == "Let me think."
+    assert said(thoughts) == SAID
+
+
+SPELLINGS = ["crlf", "comments", "torn", "unterminated", "unspaced", "named-events", "until-closed"]
+
+
+@pytest.mark.parametrize("model", SPELLINGS)
+def test_every_lawful_spelling_of_a_stream_is_understood(gateway: Gateway, model: str) -> None:
+    with Caller(gateway) as caller:
+        caller.ask(CHAT, chat(model, stream=True))
+        status, headers = caller.head()
+        assert status == 200
+        frames = list(caller.frames())
+    received = events([next(line for line in frame.splitlines() if line.startswith(b"data:")) for frame in frames])
+    assert said(received) == SAID
+    assert received[-1] == "[DONE]"
+    assert {event["model"] for event in received[:-1]} == {model}
+    row = gateway.row(headers["x-request-id"])
+    assert row["ending"] == "completed"
+    assert (row["input_tokens"], row["tokens_from"]) == (PROMPT_TOKENS, "upstream")
+
+
+def test_usage_in_the_chunk_that_finishes_is_counted(gateway: Gateway) -> None:
+    answered, received = stream(gateway, chat("finish-counts"))
+    assert received[-2]["choices"][0]["finish_reason"] == "stop"
+    assert gateway.row(answered.request_id)["input_tokens"] == PROMPT_TOKENS
+
+
+def test_a_model_that_says_nothing_has_answered(gateway: Gateway) -> None:
+    for streamed in (True, False):
+        answered = call(gateway, CHAT, chat("silent", stream=streamed))
+        assert answered.status == 200
+        row = gateway.row(answered.request_id)
+        assert (row["ending"], row["output_tokens"], row["tokens_from"]) == ("completed", 0, "upstream")
+
+
+def test_a_caller_that_reads_slowly_slows_the_upstream_down(gateway: Gateway, upstream: FakeOpenAI) -> None:
+    upstream.script("scripted", flood)
+    with Caller(gateway) as caller:
+        caller.ask(CHAT, chat("scripted", stream=True))
+        assert caller.head()[0] == 200
+        heard = upstream.heard("scripted")
+        assert not heard.wait_left(2)
+        assert heard.frames * 65_536 < 64 << 20, "what nobody reads piles up nowhere"
+        assert call(gateway, CHAT, chat("gpt-fake")).status == 200
+    assert heard.wait_left(1)
+
+
 # -------------------------------------------------------------------------------------------- who leaves
 
 LEAVING = ["closes", "resets"]
@@ -228,6 +291,27 @@ def test_a_stream_that_breaks_says_so_and_never_says_done(gateway: Gateway, mode
     assert row["ending"] == "upstream_cut"
     assert row["output_tokens"] > 0
     assert row["error_code"]
+
+
+@pytest.mark.parametrize("frames", [3, 1], ids=["after words", "before words"])
+def test_a_body_that_ends_with_its_connection_is_cut_unless_it_said_it_was_done(
+    gateway: Gateway, upstream: FakeOpenAI, frames: int
+) -> None:
+    upstream.script("scripted", until_closed(frames))
+    if frames == 1:
+        assert call(gateway, CHAT, chat("scripted", stream=True)).status == 502
+        return
+    answered, received = stream(gateway, chat("scripted"))
+    broken_off(received)
+    assert gateway.row(answered.request_id)["ending"] == "upstream_cut"
+
+
+def test_a_stream_that_ends_before_its_first_word_is_an_error_with_a_status(
+    gateway: Gateway, upstream: FakeOpenAI
+) -> None:
+    for frames in (0, 1):
+        upstream.script("scripted", end_after(frames))
+        assert call(gateway, CHAT, chat("scripted", stream=True)).status == 502
 
 
 def test_a_frame_that_is_no_json_is_no_good_end(gateway: Gateway) -> None:

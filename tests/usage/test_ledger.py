@@ -167,7 +167,7 @@ def test_a_journal_that_cannot_be_written_is_said_and_kept_in_the_log(
     call = row(key)
     writer.closed(call)
     assert writer.broken
-    assert call["id"] in str(vars(caplog.records[-1])["line"])
+    assert call["id"] in str(vars(caplog.records[-1])["lost"])
     writer.closed(row(key))
     assert not writer.broken, "the next line goes to a new file"
     writer.end()
