@@ -221,9 +221,11 @@ def begin(stream: AnswerStream, asked: Asked, call: Call, departure: Departure) 
 def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: Call) -> bytes:
     if lane.straight:
         written, call.usage, _ = language.pass_answer(body, shown_model(lane, asked))
+        if call.usage is None and language.work != "embedding":
+            call.pieces = language.read_answer(answer_document(body)).guessed_tokens()
     else:
         answer = language.read_answer(answer_document(body))
-        call.usage = answer.usage
+        call.usage, call.pieces = answer.usage, answer.guessed_tokens()
         written = asked.language.write_answer(answer, stamp(lane, asked, call))
     call.close(Ending.COMPLETED, 200)
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -38,16 +39,16 @@ PRICES = (
 
 
 class SearchOne(AutocompleteSelect):
-    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
         return super().optgroups(name, possible(self, value), attr)
 
 
 class SearchMany(AutocompleteSelectMultiple):
-    def optgroups(self, name: str, value: list[str], attr: dict[str, Any] | None = None) -> Any:
+    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
         return super().optgroups(name, possible(self, value), attr)
 
 
-def possible(widget: SearchOne | SearchMany, chosen: list[str]) -> list[str]:
+def possible(widget: SearchOne | SearchMany, chosen: Sequence[str]) -> list[str]:
     """Django looks up what was chosen to draw it anew, and stumbles over what cannot be a primary key."""
     model = widget.field.remote_field.model  # type: ignore[attr-defined]
     return [pk for pk in chosen if is_pk(model, pk)]

@@ -224,6 +224,17 @@ class Answer:
                 drafts.setdefault(event.choice, _Draft()).add(event)
         return cls(tuple(drafts[index].choice() for index in sorted(drafts)), usage)
 
+    def guessed_tokens(self) -> int:
+        """About how many tokens the model made, for an upstream that did not count: 4 characters each."""
+        characters = 0
+        for choice in self.choices:
+            for part in choice.parts:
+                if isinstance(part, (Text, Thinking)):
+                    characters += len(part.text)
+                elif isinstance(part, ToolCall):
+                    characters += len(part.name) + len(part.arguments)
+        return -(-characters // 4)
+
     def events(self) -> list[Event]:
         """The events that `collect` folds back into this answer."""
         events: list[Event] = []

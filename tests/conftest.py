@@ -42,7 +42,14 @@ def upstream(fake_upstream: FakeOpenAI) -> Iterator[FakeOpenAI]:
 
 
 @pytest.fixture(scope="session")
-def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+def databases() -> Iterator[ExitStack]:
+    """What is made here is dropped after the gateways have stopped."""
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def start_gateway(tmp_path_factory: pytest.TempPathFactory, databases: ExitStack) -> Iterator[StartGateway]:
     """Starts gateways with settings of their own: `start_gateway(WEB_CONCURRENCY="1")`."""
     with ExitStack() as running:
 
@@ -72,11 +79,10 @@ def gateway(live: Gateway, upstream: FakeOpenAI) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def postgres() -> Iterator[str]:
+def postgres(databases: ExitStack) -> str:
     """A fresh PostgreSQL database's URL."""
     try:
         psycopg.connect(f"{POSTGRES}/postgres", connect_timeout=3).close()
     except psycopg.OperationalError:
         lacking("PostgreSQL")
-    with postgres_database(POSTGRES) as url:
-        yield url
+    return databases.enter_context(postgres_database(POSTGRES))
