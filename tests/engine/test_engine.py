@@ -65,7 +65,11 @@ def test_stream_with_and_without_usage(client: OpenAI) -> None:
 
 def test_tools_round_trip(client: OpenAI) -> None:
     first = client.chat.completions.create(
-        model=MODEL, messages=HELLO, tools=[RAIN], tool_choice="required", max_tokens=100  # type: ignore[list-item]
+        model=MODEL,
+        messages=HELLO,
+        tools=[RAIN],
+        tool_choice="required",
+        max_tokens=100,  # type: ignore[list-item]
     )
     assert first.choices[0].finish_reason == "tool_calls"
     call = first.choices[0].message.tool_calls[0]  # type: ignore[index]
@@ -77,7 +81,12 @@ def test_tools_round_trip(client: OpenAI) -> None:
 
 def test_tools_streamed(client: OpenAI) -> None:
     chunks = client.chat.completions.create(
-        model=MODEL, messages=HELLO, tools=[RAIN], tool_choice="required", max_tokens=100, stream=True  # type: ignore[list-item]
+        model=MODEL,
+        messages=HELLO,
+        tools=[RAIN],
+        tool_choice="required",
+        max_tokens=100,
+        stream=True,  # type: ignore[list-item]
     )
     calls = [call for chunk in chunks if chunk.choices for call in chunk.choices[0].delta.tool_calls or []]
     assert calls[0].id
@@ -121,7 +130,10 @@ def test_errors(client: OpenAI, engine: Gateway) -> None:
         client.chat.completions.create(model=MODEL, messages=[])
     with pytest.raises(BadRequestError):
         client.chat.completions.create(model=MODEL, messages=HELLO, response_format={"type": "odd"})  # type: ignore[call-overload]
-    with OpenAI(base_url=client.base_url, api_key="wrong", max_retries=0) as stranger, pytest.raises(AuthenticationError):
+    with (
+        OpenAI(base_url=client.base_url, api_key="wrong", max_retries=0) as stranger,
+        pytest.raises(AuthenticationError),
+    ):
         stranger.models.list()
 
 
