@@ -26,7 +26,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from apikeys import digests
 from apikeys.models import APIKey, User
 from profiles import moments
-from profiles.admin import OperatorAdmin, ReadOnly
+from profiles.admin import OperatorAdmin, ReadOnly, is_pk
 
 admin.site.unregister(Group)
 # Only failed attempts are kept (see AXES_… in the settings), so the other two lists would be empty for ever.
@@ -286,6 +286,9 @@ def permissions_that_matter() -> QuerySet[Permission]:
 
 
 class PermissionChoices(forms.ModelMultipleChoiceField):
+    def clean(self, value: Any) -> Any:
+        return super().clean([pk for pk in value or () if is_pk(Permission, pk)])
+
     def label_from_instance(self, permission: Any) -> str:
         model = permission.content_type.model_class()
         thing = "failed logins" if model is AccessAttempt else str(model._meta.verbose_name_plural)

@@ -10,9 +10,9 @@ import orjson
 STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request", "taskName"}
 
 
-# What no line shows need not be found out for each: the calling frame, thread and process.
+# What no line shows need not be found out for each: the calling frame and thread.
 logging._srcfile = None  # type: ignore[attr-defined]
-logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+logging.logThreads = logging.logMultiprocessing = False
 
 
 class JSONLines(logging.Formatter):

@@ -56,6 +56,9 @@ class Doors:
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         if "HTTP_TRANSFER_ENCODING" in environ:
             self.take_chunks(environ)
+        if environ["PATH_INFO"].startswith("//"):
+            # A base URL with a slash at its end; a redirect would lose the body.
+            environ["PATH_INFO"] = "/" + environ["PATH_INFO"].lstrip("/")
         door = self.api if environ["PATH_INFO"].startswith(API_PATHS) else self.pages
         return door(environ, start_response)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -39,22 +38,20 @@ PRICES = (
 
 
 class SearchOne(AutocompleteSelect):
-    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
-        return super().optgroups(name, possible(self, value), attr)
+    """Django stumbles over a posted value that can be no primary key; here it counts as not chosen."""
+
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        chosen = super().value_from_datadict(data, files, name)
+        return chosen if is_pk(self.field.remote_field.model, chosen) else None  # type: ignore[attr-defined]
 
 
 class SearchMany(AutocompleteSelectMultiple):
-    def optgroups(self, name: str, value: Sequence[str], attr: dict[str, Any] | None = None) -> Any:
-        return super().optgroups(name, possible(self, value), attr)
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:
+        model = self.field.remote_field.model  # type: ignore[attr-defined]
+        return [pk for pk in super().value_from_datadict(data, files, name) if is_pk(model, pk)]
 
 
-def possible(widget: SearchOne | SearchMany, chosen: Sequence[str]) -> list[str]:
-    """Django looks up what was chosen to draw it anew, and stumbles over what cannot be a primary key."""
-    model = widget.field.remote_field.model  # type: ignore[attr-defined]
-    return [pk for pk in chosen if is_pk(model, pk)]
-
-
-def is_pk(model: type[Model], value: str) -> bool:
+def is_pk(model: type[Model], value: object) -> bool:
     """Whether a row of `model` could have this primary key."""
     field = model._meta.pk
     try:
@@ -115,6 +112,10 @@ def with_price_widget(field: Any, db_field: Field[Any, Any]) -> Any:
 
 
 class DeploymentFormSet(PaginationInlineFormSet):
+    def initial_form_count(self) -> int:
+        """Never less than none, whatever was posted."""
+        return max(0, int(super().initial_form_count()))
+
     def add_fields(self, form: forms.BaseForm, index: int | None) -> None:
         super().add_fields(form, index)
         if "DELETE" in form.fields:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
@@ -15,7 +14,7 @@ from unfold.paginator import InfinitePaginator
 
 from apikeys.models import APIKey
 from profiles import moments
-from profiles.admin import ReadOnly
+from profiles.admin import ReadOnly, is_pk
 from profiles.models import Profile, Route
 from usage.models import Ending, TokensFrom, UsageRecord
 
@@ -42,12 +41,11 @@ class ByName(admin.SimpleListFilter):
         return [(str(row.pk), str(row)) for row in self.model.objects.all()[:200]]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[UsageRecord]) -> QuerySet[UsageRecord]:
-        if not self.value():
+        value = self.value()
+        if not value:
             return queryset
-        try:
-            return queryset.filter(**{self.field: self.model._meta.pk.to_python(self.value())})
-        except ValidationError:  # an address that somebody typed
-            return queryset.none()
+        # An address may hold anything.
+        return queryset.filter(**{self.field: value}) if is_pk(self.model, value) else queryset.none()
 
 
 class ByKey(ByName):

@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -85,12 +86,7 @@ def run() -> None:
         descriptor = os.open(lock_path(), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         while not _take(descriptor):
             lifeline.wait(1)
-        try:
-            _work(lifeline)
-        finally:
-            # What was written while the workers ended is in the database before this process is gone.
-            _step(ledger.drain)
-            os.close(descriptor)
+        _work(lifeline)
 
 
 def _take(descriptor: int) -> bool:
@@ -103,21 +99,30 @@ def _take(descriptor: int) -> bool:
 
 def _work(lifeline: Lifeline) -> None:
     swept_at = 0.0
-    while True:
-        _step(ledger.drain)
-        if time.monotonic() - swept_at > SWEEP_EVERY:
-            swept_at = time.monotonic()
-            _step(lambda: ledger.sweep(timezone.now()))
-        lifeline.wait(DRAIN_EVERY)
+    drained = False
+    try:
+        while True:
+            drained = _step(ledger.drain)
+            if time.monotonic() - swept_at > SWEEP_EVERY:
+                swept_at = time.monotonic()
+                _step(lambda: ledger.sweep(timezone.now()))
+            lifeline.wait(DRAIN_EVERY)
+    finally:
+        # What was written while the workers ended is in the database before this process is gone. A
+        # database that is away keeps nobody waiting: the journals are read at the next start.
+        if drained:
+            _step(ledger.drain)
 
 
-def _step(work: object) -> None:
+def _step(work: Callable[[], object]) -> bool:
     """One piece of work; what goes wrong is logged and tried again at the next turn."""
     try:
-        work()  # type: ignore[operator]
+        work()
     except (DatabaseError, InterfaceError) as error:
         log.error("database_unreachable", extra={"error": str(error)})
-        connections.close_all()
     except Exception:
         log.exception("background_step_failed")
-        connections.close_all()
+    else:
+        return True
+    connections.close_all()
+    return False

@@ -90,3 +90,7 @@ def test_logging_in_again_and_again_is_slowed_down(gateway: Gateway) -> None:
         )
     assert statuses & {403, 429}, statuses
     assert call(gateway, "/v1/models", None, "GET").status == 200
+
+
+def test_a_base_url_with_a_slash_too_many_is_understood(gateway: Gateway) -> None:
+    assert call(gateway, "//v1/models", None, "GET").status == 200
