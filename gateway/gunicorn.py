@@ -61,12 +61,16 @@ def on_exit(server: Any) -> None:
             time.sleep(0.05)
 
 
+# Started again when something killed it, not when it ended by itself or refused its settings.
+KEEPER = 'while "$0" manage.py background; [ $? -ge 128 ]; do sleep 1; done'
+
+
 def start_background(server: Any) -> None:
-    """The background process ends when its standard input does, however this process ends; killed otherwise,
-    it is started again. Nicer than the workers: a batch of rows can wait, a call cannot."""
+    """The background process ends when its standard input does, however this process ends. Nicer than the
+    workers: a batch of rows can wait, a call cannot."""
     read_end, server.lifeline = os.pipe()
     server.background = subprocess.Popen(
-        ["nice", "-n", "5", "sh", "-c", 'until "$0" manage.py background; do sleep 1; done', sys.executable],
+        ["nice", "-n", "5", "sh", "-c", KEEPER, sys.executable],
         cwd=chdir,
         stdin=read_end,
         start_new_session=True,

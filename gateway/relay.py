@@ -27,6 +27,8 @@ from providers.wire.errors import CannotCarry, ProviderError
 from usage.metering import Call
 from usage.models import Ending
 
+LONGEST_HEADER = 1000  # characters of one we write
+
 
 def relay(http: Request, language: Language) -> HttpResponseBase:
     """Answer one call. Whatever happens, it is metered and ends exactly once."""
@@ -114,21 +116,26 @@ def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
     failure: ProviderError | None = None
     refusal: CannotCarry | None = None
     for deployment in routing.in_order(asked.route):
+        not_spoken: set[str] = set()
         for lane in routing.lanes(deployment, asked.language):
             try:
-                return through(lane, asked, call, departure)
+                answer = through(lane, asked, call, departure)
             except CannotCarry as error:
                 refusal = refusal or error
             except ProviderError as error:
                 call.attempt_failed(error.kind, error.upstream_status)
                 failure = error
                 if error.kind == "unsupported_path" and lane.language is not None:
-                    # This server does not speak that language; from now on it is translated for it.
-                    deployment.learned.refused_languages.add(lane.language.name)
+                    not_spoken.add(lane.language.name)
                     continue
                 if not error.retryable:
                     raise
                 break
+            else:
+                # Only an answer in another language proves that the first one is not spoken here; a server
+                # that has nothing at all for a while is asked in it again.
+                deployment.learned.refused_languages |= not_spoken
+                return answer
     raise failure or refusal or NothingAvailable(asked.route.name)
 
 
@@ -140,10 +147,10 @@ def through(lane: Lane, asked: Asked, call: Call, departure: Departure) -> HttpR
     try:
         if asked.envelope.stream:
             stream = open_stream(response, lane, lane.language, asked, call)
-            return begin(stream, asked, call, departure)
+            return begin(stream, lane, asked, call, departure)
         body = response.read()
         response.finish()
-        return whole(read_whole(body, lane, lane.language, asked, call), asked.headers)
+        return whole(read_whole(body, lane, lane.language, asked, call), headers_of(lane, asked))
     except BaseException:
         response.close()
         raise
@@ -159,7 +166,6 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call) -> client.Res
         body = language.write_request(asked.request, model)
         if learned.refuses_usage:
             body.pop("stream_options", None)
-        name_dropped(asked, language)
     request = deployment.provider.request(target, lane.path, body)
     call.attempt(lane)
     response = client.send(request, target, asked.envelope.stream)
@@ -188,10 +194,13 @@ def refusal_of(response: client.Response, language: Language, target: Target) ->
     return error
 
 
-def name_dropped(asked: Asked, language: Language) -> None:
-    """What has no place in another language and does not change the answer is left out, and said so."""
-    if asked.request.extras and asked.request.language != language.name:
-        asked.headers["x-gateway-dropped"] = ", ".join(sorted(asked.request.extras))
+def headers_of(lane: Lane, asked: Asked) -> dict[str, str]:
+    """What was changed on the way: a limit that was lowered, and fields with no place in another language."""
+    if lane.straight or asked.language.work == "embedding" or not asked.request.extras:
+        return asked.headers
+    # Names are the caller's own text: what is no plain word is shown as an escape, never as it came.
+    names = [name if name.isidentifier() and name.isascii() else ascii(name) for name in asked.request.extras]
+    return {**asked.headers, "x-gateway-dropped": ", ".join(sorted(names))[:LONGEST_HEADER]}
 
 
 def open_stream(response: client.Response, lane: Lane, language: Language, asked: Asked, call: Call) -> AnswerStream:
@@ -207,7 +216,7 @@ def open_stream(response: client.Response, lane: Lane, language: Language, asked
     return TranslatedStream(ReadyEvents(answer.events()), writer(lane, asked, call))
 
 
-def begin(stream: AnswerStream, asked: Asked, call: Call, departure: Departure) -> StreamResponse:
+def begin(stream: AnswerStream, lane: Lane, asked: Asked, call: Call, departure: Departure) -> StreamResponse:
     """Hold back until the first content is here; then there is no other deployment any more."""
     try:
         stream.start()
@@ -215,7 +224,8 @@ def begin(stream: AnswerStream, asked: Asked, call: Call, departure: Departure) 
         stream.close()
         raise
     call.first_token()
-    return StreamResponse(Reply(stream, call, asked.language, departure), asked.language.stream_type, asked.headers)
+    reply = Reply(stream, call, asked.language, departure)
+    return StreamResponse(reply, asked.language.stream_type, headers_of(lane, asked))
 
 
 def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: Call) -> bytes:
@@ -246,12 +256,12 @@ def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> Htt
     events = provider.answer(asked.request, target, pause)
     call.attempt(lane)
     if asked.envelope.stream:
-        return begin(TranslatedStream(ReadyEvents(events), writer(lane, asked, call)), asked, call, departure)
+        return begin(TranslatedStream(ReadyEvents(events), writer(lane, asked, call)), lane, asked, call, departure)
     answer = Answer.collect(events)
     call.usage = answer.usage
     written = asked.language.write_answer(answer, stamp(lane, asked, call))
     call.close(Ending.COMPLETED, 200)
-    return whole(written, asked.headers)
+    return whole(written, headers_of(lane, asked))
 
 
 def shown_model(lane: Lane, asked: Asked) -> str | None:

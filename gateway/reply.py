@@ -133,6 +133,11 @@ class Reply:
             return self._break_off(Ending.DRAINED, error)
         except ProviderError as error:
             return self._break_off(Ending.UPSTREAM_CUT, error)
+        except gevent.GreenletExit:
+            self._settle(Ending.DRAINED, "gateway_restarting")
+            raise
+        except Exception as error:
+            return self._break_off(Ending.FAILED, error)
         finally:
             self._departure.waiting = False
         if self._stream.ended:

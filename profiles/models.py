@@ -189,6 +189,7 @@ class WorkerState(models.Model):
     state = models.JSONField(default=dict)
 
     class Meta:
+        verbose_name = "worker"
         ordering = ("started_at",)
 
     def __str__(self) -> str:

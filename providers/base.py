@@ -31,6 +31,7 @@ class Setting:
     secret: bool = False
     kind: Literal["text", "url", "integer", "choice", "lines"] = "text"
     choices: tuple[str, ...] = ()
+    most: int = 1_000_000_000  # of an integer
 
     def clean(self, value: str) -> str:
         """The value as it is stored. Raises ValueError with a sentence."""
@@ -48,8 +49,10 @@ class Setting:
             if parts.username or parts.password:
                 raise ValueError(f"{self.label} must not hold a user name or password.")
             return value.rstrip("/")
-        if self.kind == "integer" and not value.isdecimal():
-            raise ValueError(f"{self.label} must be a whole number.")
+        if self.kind == "integer" and not (value.isdecimal() and len(value) < 12 and int(value) <= self.most):
+            raise ValueError(f"{self.label} must be a whole number of at most {self.most}.")
+        if self.secret and self.kind == "text" and not value.isascii():
+            raise ValueError(f"{self.label} must be plain ASCII, as headers are; was it copied with an ellipsis?")
         if self.kind == "choice" and value not in self.choices:
             raise ValueError(f"{self.label} must be one of {', '.join(self.choices)}.")
         return value
@@ -60,6 +63,7 @@ def _address(value: str) -> SplitResult | None:
     try:
         parts = urlsplit(value)
         whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        whole = whole and not (parts.query or parts.fragment)
     except ValueError:
         return None
     return parts if whole and value.isascii() and " " not in value else None

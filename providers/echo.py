@@ -25,6 +25,7 @@ from providers.wire.errors import CannotCarry
 
 DIMENSIONS = 64
 MOST_DIMENSIONS = 8192
+LONGEST_DELAY = 600_000  # milliseconds
 SILENCE = "(You sent no text to repeat.)"
 
 
@@ -35,8 +36,8 @@ class Echo(Provider):
     label = "Echo (answers by itself)"
     answers_itself = True
     settings = (
-        Setting("delay", "Delay before the first word", "In milliseconds.", "0", kind="integer"),
-        Setting("word_delay", "Delay between words", "In milliseconds.", "0", kind="integer"),
+        Setting("delay", "Delay before the first word", "In milliseconds.", "0", kind="integer", most=LONGEST_DELAY),
+        Setting("word_delay", "Delay between words", "In milliseconds.", "0", kind="integer", most=LONGEST_DELAY),
     )
 
     def speaks(self, model: str) -> Mapping[str, str]:

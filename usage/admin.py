@@ -178,11 +178,11 @@ class UsageRecordAdmin(ReadOnly):
 
     @display(description="Time")
     def shown_time(self, record: UsageRecord) -> str:
-        return f"{record.duration_ms / 1000:.2f} s"
+        return duration(record.duration_ms)
 
     @display(description="First token after")
     def shown_first_token(self, record: UsageRecord) -> str:
-        return "—" if record.first_token_ms is None else f"{record.first_token_ms / 1000:.2f} s"
+        return "—" if record.first_token_ms is None else duration(record.first_token_ms)
 
     @display(description="Streamed")
     def shown_streamed(self, record: UsageRecord) -> str:
@@ -207,6 +207,10 @@ class UsageRecordAdmin(ReadOnly):
     @display(description="Prices used, USD per million")
     def shown_prices(self, record: UsageRecord) -> str:
         return ", ".join(f"{name.replace('_', ' ')} {price / 1e6:g}" for name, price in record.prices.items()) or "—"
+
+
+def duration(ms: int) -> str:
+    return f"{ms / 1000:.2f} s" if ms >= 1000 else f"{ms} ms"
 
 
 def two_lines(first: str, second: str) -> str:

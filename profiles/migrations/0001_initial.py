@@ -83,7 +83,7 @@ class Migration(migrations.Migration):
                 ('state', models.JSONField(default=dict)),
             ],
             options={
-                'ordering': ('started_at',),
+                'verbose_name': 'worker', 'ordering': ('started_at',),
             },
         ),
         migrations.CreateModel(
