@@ -10,9 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from apikeys.authentication import key_of
+from apikeys.authentication import HasKey, KeyAuthentication, key_of
 from gateway import errors, schema
 from gateway.errors import RouteUnknown
+from gateway.formats import JSONParser, OneFormat
 from gateway.relay import relay
 from profiles import catalog
 from profiles.catalog import LiveRoute
@@ -21,9 +22,29 @@ from providers.languages.registry import openai_chat, openai_completions, openai
 
 
 class InferenceView(APIView):
-    """What the views of the hot path have in common: nothing is negotiated."""
+    """What the views of the hot path have in common: nothing is negotiated, and what decides holds no state,
+    so that one of each serves all requests."""
 
     default_response_headers: dict[str, str] = {}  # type: ignore[assignment]
+    _negotiator = OneFormat()
+    _parsers = [JSONParser()]
+    _authenticators = [KeyAuthentication()]
+    _permissions = [HasKey()]
+
+    def get_content_negotiator(self) -> Any:
+        return self._negotiator
+
+    def get_parsers(self) -> Any:
+        return self._parsers
+
+    def get_authenticators(self) -> Any:
+        return self._authenticators
+
+    def get_permissions(self) -> Any:
+        return self._permissions
+
+    def check_throttles(self, request: Request) -> None:
+        """Limits are not throttles: they belong to keys and are counted on the floor below."""
 
 
 class ChatCompletions(InferenceView):

@@ -81,11 +81,12 @@ class OpenAIChat(OpenAILanguage):
                 raise BadRequest("A message must be an object.", f"messages[{index}]")
             if message.get("role") not in ROLES:
                 raise BadRequest(f"'role' must be one of {', '.join(ROLES)}.", f"messages[{index}].role")
+        limits = [expect_count(body, "max_completion_tokens"), expect_count(body, "max_tokens")]
         return Envelope(
             model,
             stream=expect_flag(body, "stream"),
             include_usage=expect_usage_wish(body),
-            max_tokens=expect_count(body, "max_completion_tokens") or expect_count(body, "max_tokens"),
+            max_tokens=limits[0] or limits[1],
             user=expect_text(body, "user"),
         )
 

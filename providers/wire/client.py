@@ -230,6 +230,8 @@ class Pool(ConnectionPool):
 
 def _is_idle(sock: gevent.socket.socket) -> bool:
     """Whether a kept connection is as it was left: one that can be read was closed, or holds what nobody asked for."""
+    if sock.fileno() < 0:
+        return False
     look = _poll()
     look.register(sock.fileno(), select.POLLIN)
     return not look.poll(0)

@@ -89,7 +89,7 @@ def rows(gateway: Gateway, query: str, *values: Any) -> list[Any]:
         return database.execute(query, values).fetchall()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
@@ -100,13 +100,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def office(browser: Browser, start_gateway: StartGateway) -> Gateway:
     """The gateway of these tests, as fresh as a stranger's."""
     return start_gateway(WEB_CONCURRENCY="1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session(browser: Browser, office: Gateway) -> Any:
     """The cookies of an administrator who has signed in."""
     context = browser.new_context()
@@ -143,7 +143,7 @@ def phone(browser: Browser, office: Gateway, session: Any) -> Iterator[Desk]:
     yield from at_desk(office, context)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The text of axe-core, which looks for what some people cannot use."""
     npm = shutil.which("npm")

@@ -26,7 +26,7 @@ def test_a_new_profile_asks_for_its_kind_and_then_for_what_that_kind_needs(admin
     admin.open(f"{PROFILES}add/")
     assert admin.page.locator(".kinds a").count() >= 2
     admin.page.get_by_role("link", name="Echo").click()
-    assert admin.page.get_by_label("Delay before the first word").is_visible()
+    admin.page.get_by_label("Delay before the first word").wait_for()
     assert admin.page.get_by_label("Base URL").count() == 0
 
 

@@ -125,6 +125,7 @@ def test_every_event_arrives_as_soon_as_it_is_made(gateway: Gateway, upstream: F
         next(frames)
         for count, word in enumerate(["one", " two", " three", " four", " five", " six"], start=2):
             assert said(events([next(frames)])) == word
+            assert upstream.heard("scripted").wait_frames(count)
             assert upstream.heard("scripted").frames == count
             gate.allow()
         gate.open()
