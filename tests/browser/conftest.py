@@ -89,7 +89,7 @@ def rows(gateway: Gateway, query: str, *values: Any) -> list[Any]:
         return database.execute(query, values).fetchall()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
@@ -100,13 +100,13 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def office(browser: Browser, start_gateway: StartGateway) -> Gateway:
     """The gateway of these tests, as fresh as a stranger's."""
     return start_gateway(WEB_CONCURRENCY="1")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def session(browser: Browser, office: Gateway) -> Any:
     """The cookies of an administrator who has signed in."""
     context = browser.new_context()
@@ -143,15 +143,15 @@ def phone(browser: Browser, office: Gateway, session: Any) -> Iterator[Desk]:
     yield from at_desk(office, context)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The text of axe-core, which looks for what some people cannot use."""
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("needs npm, for axe-core")
+        lacking("npm, for axe-core")
     folder = tmp_path_factory.mktemp("axe")
     words = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), AXE]
     done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
     if done.returncode != 0:
-        pytest.skip(f"needs {AXE}, which npm could not fetch")
+        lacking(f"{AXE}, which npm could not fetch,")
     return Path(folder, "node_modules/axe-core/axe.min.js").read_text(encoding="utf-8")

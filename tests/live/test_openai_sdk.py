@@ -7,6 +7,7 @@ import base64
 import json
 import struct
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -72,7 +73,9 @@ def in_async(gateway: Gateway) -> Callable[[Callable[[openai.AsyncOpenAI], Corou
             async with openai.AsyncOpenAI(base_url=url, api_key=gateway.key, max_retries=0, timeout=20) as client:
                 await use(client)
 
-        asyncio.run(main())
+        # In a thread of its own: a browser test before this one leaves Playwright's event loop in this one.
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(asyncio.run, main()).result()
 
     return run
 
