@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from providers.languages.language import EmbeddingLanguage, Language
+from providers.languages.language import Language
 from providers.languages.openai_chat import OpenAIChat
 from providers.languages.openai_completions import OpenAICompletions
 from providers.languages.openai_embeddings import OpenAIEmbeddings
@@ -16,8 +16,3 @@ openai_embeddings = OpenAIEmbeddings()
 LANGUAGES: Mapping[str, Language] = {
     language.name: language for language in (openai_chat, openai_completions, openai_embeddings)
 }
-
-
-def conversational(name: str) -> bool:
-    """Whether a conversation can be translated into the language of this name."""
-    return not isinstance(LANGUAGES[name], EmbeddingLanguage)

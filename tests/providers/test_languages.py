@@ -42,7 +42,7 @@ from providers.languages import openai_completions as completions_file
 from providers.languages import openai_embeddings as embeddings_file
 from providers.languages.language import BadRequest, Fault, Language, Reader, Stamp
 from providers.languages.openai import answer_document, read_error, read_usage, write_usage
-from providers.languages.registry import LANGUAGES, conversational, openai_chat, openai_completions, openai_embeddings
+from providers.languages.registry import LANGUAGES, openai_chat, openai_completions, openai_embeddings
 from providers.wire.errors import CannotCarry, ProviderError
 from tests.providers import worked
 from tests.providers.worked import call, chunk, frame
@@ -1173,9 +1173,8 @@ def test_an_error_is_written_in_openais_shape() -> None:
         assert language.write_stream_error(fault, "018f") == b"data: " + dumps(told) + b"\n\n"
 
 
-def test_each_language_goes_by_its_own_name_and_only_embeddings_hold_no_conversation() -> None:
+def test_each_language_goes_by_its_own_name() -> None:
     assert {name: language.name for name, language in LANGUAGES.items()} == {name: name for name in LANGUAGES}
-    assert [name for name in LANGUAGES if not conversational(name)] == ["openai_embeddings"]
 
 
 # -- whole answers straight through
