@@ -58,7 +58,17 @@ class Opaque:
     value: Mapping[str, Any]
 
 
-Part = Text | Image | ToolCall | ToolResult | Thinking | Opaque
+@dataclass(frozen=True, slots=True)
+class CachePoint:
+    """Everything up to here is worth keeping in the upstream's prompt cache; `ttl` is 5m or 1h.
+
+    A hint: languages without a word for it leave it out.
+    """
+
+    ttl: str | None = None
+
+
+Part = Text | Image | ToolCall | ToolResult | Thinking | Opaque | CachePoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,8 @@ class ChatRequest:
     """One request for text. Absent fields stay absent: no default is made up on the way.
 
     `extras` are the fields of `language`, the one the request was read from, that the middle has no
-    word for; those in `indispensable` change what the answer means and must not be dropped.
+    word for; those in `indispensable` change what the answer means and must not be dropped. `ceiling` is
+    the route's limit of output tokens, for upstreams that demand a number.
     """
 
     model: str
@@ -110,6 +121,7 @@ class ChatRequest:
     stream: bool = False
     include_usage: bool = False
     max_tokens: int | None = None
+    ceiling: int | None = None
     temperature: float | None = None
     top_p: float | None = None
     stop: tuple[str, ...] = ()
@@ -125,6 +137,10 @@ class ChatRequest:
     user: str | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     indispensable: frozenset[str] = frozenset()
+
+    def left_out(self, fields: Iterable[str]) -> list[str]:
+        """What is set and finds no place where there is none for `fields`, by the names callers know it by."""
+        return [*self.extras, *(name for name in fields if getattr(self, name) is not None)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,13 +34,17 @@ class Echo(Provider):
 
     kind = "echo"
     label = "Echo (answers by itself)"
+    drops = (
+        *("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty"),
+        *("parallel_tool_calls", "reasoning_effort", "user"),
+    )
     answers_itself = True
     settings = (
         Setting("delay", "Delay before the first word", "In milliseconds.", "0", kind="integer", most=LONGEST_DELAY),
         Setting("word_delay", "Delay between words", "In milliseconds.", "0", kind="integer", most=LONGEST_DELAY),
     )
 
-    def speaks(self, model: str) -> Mapping[str, str]:
+    def speaks(self, model: UpstreamModel, target: Target) -> Mapping[str, str]:
         return {}
 
     def known_models(self) -> list[UpstreamModel]:
@@ -51,7 +55,7 @@ class Echo(Provider):
         return self._words(request, target, pause)
 
     def _words(self, request: ChatRequest, target: Target, pause: Pause) -> Iterator[Event]:
-        words = _words(_last_user_text(request.messages) or SILENCE)
+        words = _words(_until(request.stop, _last_user_text(request.messages) or SILENCE))
         kept = words[: request.max_tokens] if request.max_tokens else words
         pause(int(target.settings.get("delay") or 0) / 1000)
         between = int(target.settings.get("word_delay") or 0) / 1000
@@ -86,6 +90,11 @@ def _refuse_what_echo_cannot(request: ChatRequest) -> None:
 
 def _last_user_text(messages: tuple[Message, ...]) -> str:
     return next((_text(message) for message in reversed(messages) if message.role == "user"), "")
+
+
+def _until(stop: tuple[str, ...], text: str) -> str:
+    """The text as far as the first of the sequences that stop it."""
+    return text[: min((text.find(each) for each in stop if each in text), default=len(text))]
 
 
 def _text(message: Message) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from providers.base import Provider, Setting, Target, UpstreamModel, UpstreamRequest
+from providers.base import Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
 from providers.wire.errors import ProviderError
 
 # OpenAI API reference, chat: `max_tokens` is not accepted by reasoning models.
@@ -31,7 +31,7 @@ class OpenAI(Provider):
         Setting("api_key", "API key", "Leave empty when the server asks for none.", secret=True),
     )
 
-    def speaks(self, model: str) -> Mapping[str, str]:
+    def speaks(self, model: UpstreamModel, target: Target) -> Mapping[str, str]:
         return {
             "openai_chat": "/chat/completions",
             "openai_completions": "/completions",
@@ -55,18 +55,24 @@ class OpenAI(Provider):
             del body["max_tokens"]
         return super().request(target, path, body)
 
-    def models_request(self, target: Target) -> UpstreamRequest:
-        return UpstreamRequest("GET", self.url(target, "/models"), self.headers(target))
+    def identity(self, target: Target) -> str:
+        return "the API key stored here" if target.secrets.get("api_key") else "nobody: without a key"
 
-    def read_models(self, document: Any) -> list[UpstreamModel]:
-        rows = document.get("data") if isinstance(document, dict) else None
-        if not isinstance(rows, list):
-            raise ProviderError("The server's answer is not a list of models.", kind="broken")
-        return [
-            UpstreamModel(row["id"], _window(row))
-            for row in rows
-            if isinstance(row, dict) and isinstance(row.get("id"), str)
-        ]
+    def models(self, target: Target) -> Listing:
+        document = yield UpstreamRequest("GET", self.url(target, "/models"), self.headers(target))
+        return read_models(document)
+
+
+def read_models(document: Any) -> list[UpstreamModel]:
+    """OpenAI's list of models. Raises ProviderError when it is none."""
+    rows = document.get("data") if isinstance(document, dict) else None
+    if not isinstance(rows, list):
+        raise ProviderError("The server's answer is not a list of models.", kind="broken")
+    return [
+        UpstreamModel(row["id"], _window(row))
+        for row in rows
+        if isinstance(row, dict) and isinstance(row.get("id"), str)
+    ]
 
 
 def _window(row: Mapping[str, Any]) -> int | None:

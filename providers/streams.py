@@ -11,10 +11,13 @@ from typing import Protocol
 
 from providers.base import Target
 from providers.conversation import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallDelta, Usage
-from providers.languages.language import Reader, Tap, Writer
-from providers.wire.client import FAULTS, Response, fault
+from providers.languages.language import Fault, Reader, Tap, Writer
+from providers.wire.client import FAULTS, Response
+from providers.wire.client import fault as fault_of
 from providers.wire.errors import ProviderError
 from providers.wire.frames import FrameTooLarge
+
+AMAZON_STREAM = "application/vnd.amazon.eventstream"
 
 
 class AnswerStream(Protocol):
@@ -31,17 +34,18 @@ class AnswerStream(Protocol):
     def start(self) -> None: ...
     def __iter__(self) -> Iterator[bytes]: ...
     def __next__(self) -> bytes: ...
+    def fail(self, fault: Fault, request_id: str) -> bytes: ...
     def close(self) -> None: ...
 
 
 class StraightStream:
     """An upstream's frames as they are, watched by a tap."""
 
-    def __init__(self, response: Response, tap: Tap, target: Target) -> None:
+    def __init__(self, response: Response, tap: Tap) -> None:
         self._response = response
         self._frames = response.frames()
         self._tap = tap
-        self._target = target
+        self._target = response.target
         self._held: list[bytes] = []
         self._last = b""
         self.ended = False
@@ -83,7 +87,11 @@ class StraightStream:
                 return self._end()
             except FAULTS as error:
                 raise _cut(error, self._target) from error
-            passed = self._tap.see(frame)
+            try:
+                passed = self._tap.see(frame)
+            except ProviderError as error:
+                self._target.clean(error)
+                raise
             self.ended = self._tap.ended
             if passed is not None:
                 self._last = passed
@@ -98,6 +106,9 @@ class StraightStream:
         self._tap.ended = self.ended = True
         return owed
 
+    def fail(self, fault: Fault, request_id: str) -> bytes:
+        return self._tap.fail(fault, request_id)
+
     def close(self) -> None:
         if self.ended:
             self._response.finish()
@@ -108,11 +119,11 @@ class StraightStream:
 class UpstreamEvents:
     """The events of an upstream's frames; one step may bring several."""
 
-    def __init__(self, response: Response, reader: Reader, target: Target) -> None:
+    def __init__(self, response: Response, reader: Reader) -> None:
         self._response = response
-        self._frames = response.frames()
+        self._frames = response.frames(reader.frame_end)
         self._reader = reader
-        self._target = target
+        self._target = response.target
         self._over = False
 
     def __iter__(self) -> Iterator[list[Event]]:
@@ -134,7 +145,11 @@ class UpstreamEvents:
                 raise _ended_early(self._target) from error
         except FAULTS as error:
             raise _cut(error, self._target) from error
-        return self._reader.read_frame(frame)
+        try:
+            return self._reader.read_frame(frame)
+        except ProviderError as error:
+            self._target.clean(error)
+            raise
 
     def content_came(self) -> None:
         self._response.content_came()
@@ -214,13 +229,29 @@ class TranslatedStream:
             self.usage = event
         return self._writer.write(event)
 
+    def fail(self, fault: Fault, request_id: str) -> bytes:
+        return self._writer.fail(fault, request_id)
+
     def close(self) -> None:
         self._events.close()
 
 
+def read_unstreamed(response: Response) -> bytes:
+    """The body of an answer that came whole though a stream was asked for. Raises ProviderError."""
+    if response.content_type == AMAZON_STREAM:
+        raise ProviderError(
+            f"Upstream '{response.target.profile}' streams in Amazon's binary format, which is not read here. "
+            "Ask your administrator to mark the deployment as one that cannot stream.",
+            kind="broken",
+        )
+    body = response.read()
+    response.finish()
+    return body
+
+
 def _cut(error: Exception, target: Target) -> ProviderError:
     if isinstance(error, (TimeoutError, FrameTooLarge)):
-        return fault(error, target)
+        return fault_of(error, target)
     return ProviderError(f"Upstream '{target.profile}' closed the connection in the middle of its answer.", kind="cut")
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from re import Pattern
 from typing import Any, ClassVar, Literal
 
+from providers.capabilities import Needs
 from providers.conversation import Answer, ChatRequest, EmbeddingRequest, Embeddings, Event, FinishReason, Usage
-from providers.wire.errors import ProviderError
+from providers.wire.frames import BLANK_LINE
 
 Work = Literal["chat", "completion", "embedding"]
 
@@ -77,10 +79,15 @@ class Tap:
         """What is still owed to the caller when the body ended without its end mark."""
         return b""
 
+    def fail(self, fault: Fault, request_id: str) -> bytes:
+        """The last frame of a stream that broke."""
+        raise NotImplementedError
+
 
 class Reader:
     """Reads an upstream's frames into events."""
 
+    frame_end: ClassVar[Pattern[bytes]] = BLANK_LINE
     ended = False  # the terminal signal has come
 
     def read_frame(self, frame: bytes) -> list[Event]:
@@ -102,6 +109,10 @@ class Writer:
         """The frames that end the answer."""
         raise NotImplementedError
 
+    def fail(self, fault: Fault, request_id: str) -> bytes:
+        """The last frame of a stream that broke."""
+        raise NotImplementedError
+
 
 class Language:
     """One wire format. Instances hold no state."""
@@ -116,6 +127,10 @@ class Language:
         """Read what routing needs and refuse what is plainly wrong. Raises BadRequest."""
         raise NotImplementedError
 
+    def needs(self, body: Mapping[str, Any]) -> Needs:
+        """What a body that was peeked at needs of a model, told without reading all of it."""
+        return {}
+
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Raises BadRequest naming the field."""
         raise NotImplementedError
@@ -129,24 +144,26 @@ class Language:
     def write_error(self, fault: Fault, request_id: str) -> bytes:
         raise NotImplementedError
 
-    def write_stream_error(self, fault: Fault, request_id: str) -> bytes:
-        """The last frame of a stream that broke."""
-        raise NotImplementedError
-
     # -- client half: what upstreams speak --
+
+    drops: ClassVar[tuple[str, ...]] = ()  # fields of ChatRequest it has no place for and may leave out
 
     def write_request(self, request: ChatRequest, model: str) -> dict[str, Any]:
         """Raises CannotCarry naming what this language has no place for."""
         raise NotImplementedError
 
-    def read_answer(self, document: Any) -> Answer:
-        """Raises ProviderError when the document is not an answer."""
+    def dropped(self, request: ChatRequest) -> list[str]:
+        """The fields that `write_request` leaves out, by the names callers know them by."""
+        return request.left_out(self.drops)
+
+    def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
+        """`request` is what was asked, for answers that cannot be understood without it.
+
+        Raises ProviderError when the document is not an answer.
+        """
         raise NotImplementedError
 
-    def reader(self) -> Reader:
-        raise NotImplementedError
-
-    def read_error(self, status: int, body: bytes, profile: str) -> ProviderError:
+    def reader(self, request: ChatRequest | None = None) -> Reader:
         raise NotImplementedError
 
     # -- straight through: caller and upstream speak it alike --

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from providers.conversation import FinishReason, Usage
-from providers.documents import BadDocument, dumps, loads
-from providers.languages.language import BadRequest, Envelope, Fault, Language, Tap
-from providers.wire.errors import Kind, ProviderError
+from providers.documents import dumps, loads
+from providers.languages.errors import answer_document, chunk_document
+from providers.languages.fields import count_in, object_in, objects_in
+from providers.languages.language import Envelope, Fault, Language, Stamp, Tap, Writer
+from providers.wire.errors import ProviderError
 from providers.wire.frames import sse_data
 
 DONE = b"data: [DONE]\n\n"
@@ -37,12 +39,6 @@ class OpenAILanguage(Language):
     def write_error(self, fault: Fault, request_id: str) -> bytes:
         return dumps(_error(fault))
 
-    def write_stream_error(self, fault: Fault, request_id: str) -> bytes:
-        return sse(_error(fault))
-
-    def read_error(self, status: int, body: bytes, profile: str) -> ProviderError:
-        return read_error(status, body, profile)
-
     def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
         readdressed = {**body, "model": model}
         if envelope.stream:
@@ -66,6 +62,31 @@ class OpenAILanguage(Language):
         reasons = [choice.get("finish_reason") for choice in choices]
         reason = finish_reason(next((reason for reason in reasons if reason), None))
         return with_model(body, document, model), read_usage(document.get("usage")), reason
+
+
+class OpenAIWriter(Writer):
+    """What the frames of one answer have in common: the stamp on each, usage at the end if asked, `[DONE]`."""
+
+    id_prefix: ClassVar[str]
+    object: ClassVar[str]
+
+    def __init__(self, stamp: Stamp, include_usage: bool) -> None:
+        self._include_usage = include_usage
+        self._usage: Usage | None = None
+        self._chunk = {
+            "id": f"{self.id_prefix}-{stamp.id}",
+            "object": self.object,
+            "created": stamp.created,
+            "model": stamp.model,
+        }
+
+    def close(self) -> bytes:
+        if self._include_usage and self._usage is not None:
+            return sse({**self._chunk, "choices": [], "usage": write_usage(self._usage)}) + DONE
+        return DONE
+
+    def fail(self, fault: Fault, request_id: str) -> bytes:
+        return sse(_error(fault))
 
 
 class OpenAITap(Tap):
@@ -133,6 +154,9 @@ class OpenAITap(Tap):
     def closing(self) -> bytes:
         return b"" if self.ended else DONE
 
+    def fail(self, fault: Fault, request_id: str) -> bytes:
+        return sse(_error(fault))
+
 
 def _remarkable(frame: bytes) -> bool:
     """Whether a frame may hold more than a piece of content. A quoted `"error"` inside of content is
@@ -151,39 +175,6 @@ def has_content(delta: Mapping[str, Any]) -> bool:
         delta.get(name)
         for name in ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "audio", "function_call")
     )
-
-
-def answer_document(body: bytes) -> dict[str, Any]:
-    """A whole answer's JSON object. Raises ProviderError."""
-    try:
-        document = loads(body)
-    except BadDocument as error:
-        raise ProviderError("The upstream's answer is not JSON.", kind="broken") from error
-    return _checked(document)
-
-
-def chunk_document(data: bytes) -> dict[str, Any]:
-    """One frame's JSON object. Raises ProviderError."""
-    try:
-        document = loads(data)
-    except BadDocument as error:
-        raise ProviderError("The upstream sent a frame that is not JSON.", kind="broken") from error
-    return _checked(document)
-
-
-def _checked(document: Any) -> dict[str, Any]:
-    if not isinstance(document, dict):
-        raise ProviderError("The upstream's answer is not a JSON object.", kind="broken")
-    if document.get("error") or document.get("object") == "error":
-        # A failure dressed as success: a 200, or a frame in the middle of a stream.
-        raise read_error(_status_in(document), dumps(document), "", within_answer=True)
-    return document
-
-
-def _status_in(document: Mapping[str, Any]) -> int:
-    error = document.get("error")
-    code = error.get("code") if isinstance(error, dict) else document.get("code")
-    return code if isinstance(code, int) and 400 <= code < 600 else 502
 
 
 def with_model(body: bytes, document: Mapping[str, Any], model: str | None) -> bytes:
@@ -212,13 +203,13 @@ def read_usage(value: object) -> Usage | None:
     prompt = value.get("prompt_tokens_details") or {}
     completion = value.get("completion_tokens_details") or {}
     return Usage(
-        input=_count(value, "prompt_tokens"),
-        output=_count(value, "completion_tokens"),
-        cached=_count(prompt, "cached_tokens"),
-        cache_write=_count(prompt, "cache_write_tokens") or _count(prompt, "cache_creation_tokens"),
-        reasoning=_count(completion, "reasoning_tokens"),
-        audio_input=_count(prompt, "audio_tokens"),
-        audio_output=_count(completion, "audio_tokens"),
+        input=count_in(value, "prompt_tokens"),
+        output=count_in(value, "completion_tokens"),
+        cached=count_in(prompt, "cached_tokens"),
+        cache_write=count_in(prompt, "cache_write_tokens") or count_in(prompt, "cache_creation_tokens"),
+        reasoning=count_in(completion, "reasoning_tokens"),
+        audio_input=count_in(prompt, "audio_tokens"),
+        audio_output=count_in(completion, "audio_tokens"),
     )
 
 
@@ -240,206 +231,5 @@ def write_usage(usage: Usage) -> dict[str, Any]:
     return document
 
 
-def _count(counters: object, name: str) -> int:
-    value = counters.get(name) if isinstance(counters, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
-
-
-def objects_in(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """A list of objects that may be left out. Raises ProviderError when something else stands there."""
-    value = document.get(name)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise ProviderError(f"The upstream's answer holds '{name}' that are no list of objects.", kind="broken")
-    return value
-
-
-def object_in(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object that may be left out. Raises ProviderError when something else stands there."""
-    value = document.get(name)
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ProviderError(f"The upstream's answer holds '{name}' that is no object.", kind="broken")
-    return value
-
-
-def text_in(document: Mapping[str, Any], *names: str) -> str:
-    """The first of these fields that holds a text."""
-    return next((value for name in names if isinstance(value := document.get(name), str) and value), "")
-
-
-def index_in(document: Mapping[str, Any]) -> int:
-    """An index that may be left out. Raises ProviderError when something else stands there."""
-    value = document.get("index")
-    if value is None:
-        return 0
-    if not isinstance(value, int) or value < 0:
-        raise ProviderError("The upstream's answer holds an index that is no number.", kind="broken")
-    return value
-
-
 def _error(fault: Fault) -> dict[str, Any]:
     return {"error": {"message": fault.message, "type": fault.type, "param": fault.param, "code": fault.code}}
-
-
-# -- reading the errors of upstreams --
-
-BY_STATUS: Mapping[int, Kind] = {
-    400: "bad_request",
-    401: "auth",
-    402: "quota",
-    403: "auth",
-    404: "model_not_found",
-    405: "unsupported_path",
-    408: "timeout",
-    410: "model_not_found",
-    413: "too_large",
-    422: "bad_request",
-    429: "rate_limit",
-    501: "unsupported_path",
-    503: "unavailable",
-    504: "timeout",
-    529: "unavailable",
-}
-
-
-def read_error(status: int, body: bytes, profile: str, within_answer: bool = False) -> ProviderError:
-    """An OpenAI-shaped error, or whatever a server put in its place, as a ProviderError.
-
-    Engines write `{"error": {...}}`, `{"error": "text"}`, `{"object": "error", ...}` or `{"detail": ...}`.
-    The upstream's own words reach the caller only where they speak of the caller's request.
-    """
-    message, code, param = _words(body)
-    kind: Kind = BY_STATUS.get(status, "broken" if status >= 500 else "bad_request")
-    said = f"{code or ''} {message}".lower()
-    if status == 404 and not ("model" in said or "not_found_error" in said):
-        kind = "unsupported_path"
-    elif status == 400 and "stream_options" in said:
-        kind = "unsupported_field"
-    elif status in (400, 413, 422):
-        if code in ("invalid_api_key", "invalid_authentication") or "api key" in said:
-            kind = "auth"
-        elif code == "context_length_exceeded" or "context length" in said or "context window" in said:
-            kind = "context_length"
-        elif code == "model_not_found":
-            kind = "model_not_found"
-        elif code == "content_filter":
-            kind = "content_filter"
-    elif status == 429 and code == "insufficient_quota":
-        kind = "quota"
-    if kind in ("bad_request", "context_length", "content_filter", "too_large") and message:
-        sentence = message
-    else:
-        sentence = _sentence(kind, profile, status)
-    if within_answer:
-        sentence = "The upstream reported an error in its answer." if kind == "broken" else sentence
-    return ProviderError(sentence, kind=kind, upstream_status=status, param=param, code=code)
-
-
-def _words(body: bytes) -> tuple[str, str | None, str | None]:
-    try:
-        document = loads(body)
-    except BadDocument:
-        return "", None, None
-    error = document.get("error", document) if isinstance(document, dict) else document
-    if isinstance(error, str):
-        return error, None, None
-    if not isinstance(error, dict):
-        return "", None, None
-    message = error.get("message") or error.get("detail") or ""
-    code, param = error.get("code"), error.get("param")
-    return (
-        message if isinstance(message, str) else dumps(message).decode(),
-        code if isinstance(code, str) else None,
-        param if isinstance(param, str) else None,
-    )
-
-
-def _sentence(kind: Kind, profile: str, status: int) -> str:
-    who = f"Upstream '{profile}'" if profile else "The upstream"
-    match kind:
-        case "auth":
-            return f"{who} refused the gateway's credential. Ask your administrator to check the profile."
-        case "quota":
-            return f"The account at {who.lower() if not profile else who} has no budget left."
-        case "rate_limit":
-            return f"{who} is limiting its rate. Try again in a moment."
-        case "model_not_found" | "unsupported_path":
-            return f"{who} does not offer this model or endpoint."
-        case "timeout":
-            return f"{who} did not answer in time."
-        case "unavailable":
-            return f"{who} is not available at the moment."
-        case "unsupported_field":
-            return f"{who} refused a field of the request."
-    return f"{who} failed with status {status}."
-
-
-# -- reading fields of requests --
-
-
-def expect_model(body: Mapping[str, Any]) -> str:
-    model = body.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise BadRequest("'model' must name a model, as a string.", "model")
-    return model
-
-
-def expect_flag(body: Mapping[str, Any], name: str) -> bool:
-    value = body.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadRequest(f"'{name}' must be true or false.", name)
-    return bool(value)
-
-
-def expect_count(body: Mapping[str, Any], name: str) -> int | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadRequest(f"'{name}' must be a whole number of at least 1.", name)
-    return value
-
-
-def expect_number(body: Mapping[str, Any], name: str) -> float | None:
-    value = body.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadRequest(f"'{name}' must be a number.", name)
-    return value
-
-
-def expect_text(body: Mapping[str, Any], name: str) -> str | None:
-    value = body.get(name)
-    if value is not None and not isinstance(value, str):
-        raise BadRequest(f"'{name}' must be a string.", name)
-    return value
-
-
-def expect_stop(body: Mapping[str, Any]) -> tuple[str, ...]:
-    value = body.get("stop")
-    if value is None:
-        return ()
-    stops = [value] if isinstance(value, str) else value
-    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
-        raise BadRequest("'stop' must be a string or a list of strings.", "stop")
-    return tuple(stops)
-
-
-def expect_usage_wish(body: Mapping[str, Any]) -> bool:
-    options = body.get("stream_options")
-    if options is None:
-        return False
-    if not isinstance(options, dict):
-        raise BadRequest("'stream_options' must be an object.", "stream_options")
-    return bool(options.get("include_usage"))
-
-
-def expect_whole(body: Mapping[str, Any], name: str) -> int | None:
-    value = body.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise BadRequest(f"'{name}' must be a whole number.", name)
-    return value

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from providers.capabilities import Capability, Needs
 from providers.conversation import (
     Answer,
+    CachePoint,
     ChatRequest,
     Choice,
     Event,
@@ -29,10 +31,8 @@ from providers.conversation import (
 )
 from providers.documents import dumps
 from providers.languages import openai
-from providers.languages.language import BadRequest, Envelope, Reader, Stamp, Writer
-from providers.languages.openai import (
-    DONE,
-    OpenAILanguage,
+from providers.languages.errors import chunk_document
+from providers.languages.fields import (
     expect_count,
     expect_flag,
     expect_model,
@@ -44,9 +44,10 @@ from providers.languages.openai import (
     index_in,
     object_in,
     objects_in,
-    sse,
     text_in,
 )
+from providers.languages.language import BadRequest, Envelope, Reader, Stamp, Writer
+from providers.languages.openai import OpenAILanguage, OpenAIWriter, sse
 from providers.wire.errors import CannotCarry, ProviderError
 from providers.wire.frames import sse_data
 
@@ -90,6 +91,20 @@ class OpenAIChat(OpenAILanguage):
             user=expect_text(body, "user"),
         )
 
+    def needs(self, body: Mapping[str, Any]) -> Needs:
+        needs: dict[Capability, str] = {}
+        if body.get("tools"):
+            needs["tools"] = "tools"
+        if body.get("reasoning_effort") not in (None, "none"):
+            needs["thinking"] = "reasoning_effort"
+        if isinstance(wish := body.get("response_format"), dict) and wish.get("type") == "json_schema":
+            needs["json_schema"] = "response_format"
+        for index, message in enumerate(body["messages"]):
+            content = message.get("content")
+            if isinstance(content, list) and any(isinstance(p, dict) and p.get("type") == "image_url" for p in content):
+                needs["images"] = f"messages[{index}].content"
+        return needs
+
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
         envelope = self.peek(body)
         extras = {name: value for name, value in body.items() if name not in READ and value is not None}
@@ -116,7 +131,7 @@ class OpenAIChat(OpenAILanguage):
             reasoning_effort=expect_text(body, "reasoning_effort"),
             user=envelope.user,
             extras=extras,
-            indispensable=INDISPENSABLE & extras.keys(),
+            indispensable=frozenset(name for name in INDISPENSABLE & extras.keys() if extras[name] is not False),
         )
 
     def write_answer(self, answer: Answer, stamp: Stamp) -> bytes:
@@ -173,13 +188,16 @@ class OpenAIChat(OpenAILanguage):
         body.update((name, value) for name, value in fields.items() if value is not None)
         return body
 
-    def read_answer(self, document: Any) -> Answer:
+    def dropped(self, request: ChatRequest) -> list[str]:
+        return [] if request.language == NAME else list(request.extras)
+
+    def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
         choices = objects_in(document, "choices")
         if not choices:
             raise ProviderError("The upstream's answer holds no choices.", kind="broken")
         return Answer(tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage")))
 
-    def reader(self) -> Reader:
+    def reader(self, request: ChatRequest | None = None) -> Reader:
         return ChatReader()
 
     def clamp(self, body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]:
@@ -191,19 +209,15 @@ class OpenAIChat(OpenAILanguage):
         return ({**body, **dict.fromkeys(lowered, limit)}, lowered[0]) if lowered else (body, None)
 
 
-class ChatWriter(Writer):
+class ChatWriter(OpenAIWriter):
     """Events as `chat.completion.chunk` frames: deltas, finish, usage (if asked), `[DONE]`."""
 
+    id_prefix = "chatcmpl"
+    object = "chat.completion.chunk"
+
     def __init__(self, stamp: Stamp, include_usage: bool) -> None:
-        self._include_usage = include_usage
-        self._usage: Usage | None = None
+        super().__init__(stamp, include_usage)
         self._begun: set[int] = set()
-        self._chunk = {
-            "id": f"chatcmpl-{stamp.id}",
-            "object": "chat.completion.chunk",
-            "created": stamp.created,
-            "model": stamp.model,
-        }
 
     def write(self, event: Event) -> bytes:
         match event:
@@ -222,11 +236,6 @@ class ChatWriter(Writer):
             case Usage():
                 self._usage = event
         return b""
-
-    def close(self) -> bytes:
-        if self._include_usage and self._usage is not None:
-            return sse({**self._chunk, "choices": [], "usage": openai.write_usage(self._usage)}) + DONE
-        return DONE
 
     def _delta(self, delta: dict[str, Any], index: int, reason: str | None = None) -> bytes:
         if index not in self._begun:
@@ -251,7 +260,9 @@ class ChatReader(Reader):
         if data.strip() == b"[DONE]":
             self.ended = True
             return []
-        document = openai.chunk_document(data)
+        return self.read_chunk(chunk_document(data))
+
+    def read_chunk(self, document: Mapping[str, Any]) -> list[Event]:
         events: list[Event] = []
         for choice in objects_in(document, "choices"):
             index, delta = index_in(choice), object_in(choice, "delta")
@@ -298,7 +309,7 @@ def _message(item: Mapping[str, Any], at: str) -> Message:
         if not isinstance(call, str):
             raise BadRequest("A tool message must name its 'tool_call_id'.", f"{at}.tool_call_id")
         results = tuple(part for part in parts if isinstance(part, (Text, Image)))
-        if len(results) < len(parts):
+        if any(isinstance(part, Opaque) for part in parts):
             raise CannotCarry("A tool's answer can hold text and images alone on this upstream.", f"{at}.content")
         return Message("tool", (ToolResult(call, results),))
     if role == "assistant":
@@ -322,7 +333,15 @@ def _parts(content: object, at: str, optional: bool) -> list[Part]:
         return []
     if not isinstance(content, list):
         raise BadRequest("'content' must be a string or a list of parts.", at)
-    return [_part(part, f"{at}[{index}]") for index, part in enumerate(content)]
+    return [read for index, part in enumerate(content) for read in _marked_part(part, f"{at}[{index}]")]
+
+
+def _marked_part(part: object, at: str) -> list[Part]:
+    """A part, and the mark it may carry that what stands up to here should be cached."""
+    mark = part.get("cache_control") if isinstance(part, dict) else None
+    if not isinstance(mark, dict):
+        return [_part(part, at)]
+    return [_part(part, at), CachePoint(text_in(mark, "ttl") or None)]
 
 
 def _part(part: object, at: str) -> Part:

@@ -21,10 +21,8 @@ from providers.conversation import (
 )
 from providers.documents import dumps
 from providers.languages import openai
-from providers.languages.language import BadRequest, Envelope, Reader, Stamp, Writer
-from providers.languages.openai import (
-    DONE,
-    OpenAILanguage,
+from providers.languages.errors import chunk_document
+from providers.languages.fields import (
     expect_count,
     expect_flag,
     expect_model,
@@ -35,9 +33,10 @@ from providers.languages.openai import (
     expect_whole,
     index_in,
     objects_in,
-    sse,
     text_in,
 )
+from providers.languages.language import BadRequest, Envelope, Reader, Stamp, Writer
+from providers.languages.openai import OpenAILanguage, OpenAIWriter, sse
 from providers.wire.errors import CannotCarry, ProviderError
 from providers.wire.frames import sse_data
 
@@ -146,13 +145,13 @@ class OpenAICompletions(OpenAILanguage):
         body.update((name, value) for name, value in fields.items() if value is not None)
         return body
 
-    def read_answer(self, document: Any) -> Answer:
+    def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
         choices = objects_in(document, "choices")
         if not choices:
             raise ProviderError("The upstream's answer holds no choices.", kind="broken")
         return Answer(tuple(_read_choice(choice) for choice in choices), openai.read_usage(document.get("usage")))
 
-    def reader(self) -> Reader:
+    def reader(self, request: ChatRequest | None = None) -> Reader:
         return CompletionReader()
 
     def clamp(self, body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]:
@@ -162,18 +161,11 @@ class OpenAICompletions(OpenAILanguage):
         return body, None
 
 
-class CompletionWriter(Writer):
+class CompletionWriter(OpenAIWriter):
     """Events as `text_completion` frames. Thinking has no place in this format and is left out."""
 
-    def __init__(self, stamp: Stamp, include_usage: bool) -> None:
-        self._include_usage = include_usage
-        self._usage: Usage | None = None
-        self._chunk = {
-            "id": f"cmpl-{stamp.id}",
-            "object": "text_completion",
-            "created": stamp.created,
-            "model": stamp.model,
-        }
+    id_prefix = "cmpl"
+    object = "text_completion"
 
     def write(self, event: Event) -> bytes:
         match event:
@@ -184,11 +176,6 @@ class CompletionWriter(Writer):
             case Usage():
                 self._usage = event
         return b""
-
-    def close(self) -> bytes:
-        if self._include_usage and self._usage is not None:
-            return sse({**self._chunk, "choices": [], "usage": openai.write_usage(self._usage)}) + DONE
-        return DONE
 
     def _piece(self, text: str, index: int, reason: str | None = None) -> bytes:
         choice = {"text": text, "index": index, "logprobs": None, "finish_reason": reason}
@@ -208,7 +195,7 @@ class CompletionReader(Reader):
         if data.strip() == b"[DONE]":
             self.ended = True
             return []
-        document = openai.chunk_document(data)
+        document = chunk_document(data)
         events: list[Event] = []
         for choice in objects_in(document, "choices"):
             index = index_in(choice)

@@ -7,11 +7,14 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
+from providers.capabilities import Needs
 from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, Usage
 from providers.documents import dumps
 from providers.languages import openai
+from providers.languages.errors import answer_document
+from providers.languages.fields import expect_count, expect_model, expect_text, index_in, objects_in
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
-from providers.languages.openai import OpenAILanguage, expect_count, expect_model, expect_text, index_in, objects_in
+from providers.languages.openai import OpenAILanguage
 from providers.wire.errors import ProviderError
 
 NAME = "openai_embeddings"
@@ -28,8 +31,11 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
             raise BadRequest("'input' must be a text, or a list of texts or token ids, and not empty.", "input")
         return Envelope(model, user=expect_text(body, "user"))
 
+    def needs(self, body: Mapping[str, Any]) -> Needs:
+        return {"embeddings": "model"}
+
     def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
-        document = openai.answer_document(body)
+        document = answer_document(body)
         if not isinstance(document.get("data"), list):
             raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
         return openai.with_model(body, document, model), openai.read_usage(document.get("usage")), None

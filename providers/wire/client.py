@@ -10,6 +10,7 @@ import functools
 import select
 import ssl
 from base64 import b64encode
+from re import Pattern
 from time import monotonic
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -24,7 +25,7 @@ from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTP
 from providers.base import Target, UpstreamRequest
 from providers.wire import guard
 from providers.wire.errors import ProviderError
-from providers.wire.frames import READ_SIZE, Frames, FrameTooLarge, receive
+from providers.wire.frames import BLANK_LINE, READ_SIZE, Frames, FrameTooLarge, receive
 
 POOL_SIZE = 4096  # connections per origin and worker: more than the streams a worker can hold
 LARGEST_ANSWER = 64 << 20  # bytes of a whole answer
@@ -39,7 +40,7 @@ class Response:
 
     def __init__(self, response: HTTPSocketPoolResponse, target: Target, deadline: float, begin_by: float) -> None:
         self._response = response
-        self._target = target
+        self.target = target
         self._deadline = deadline
         self._begin_by = begin_by
         self._frames: Frames | None = None
@@ -63,7 +64,7 @@ class Response:
                     raise FrameTooLarge("answer too large")
                 receive(response, self._deadline)
         except FAULTS as error:
-            raise fault(error, self._target) from error
+            raise fault(error, self.target) from error
         return bytes(response._body_buffer)
 
     def read_error(self) -> bytes:
@@ -75,9 +76,9 @@ class Response:
         finally:
             self.close()
 
-    def frames(self) -> Frames:
+    def frames(self, end: Pattern[bytes] = BLANK_LINE) -> Frames:
         """Until `content_came` the first-event timeout counts: comments alone are no beginning."""
-        self._frames = Frames(self._response, self._begin_by)
+        self._frames = Frames(self._response, self._begin_by, end)
         return self._frames
 
     def content_came(self) -> None:
@@ -85,7 +86,7 @@ class Response:
         if self._frames is not None:
             self._frames.deadline = self._deadline
         if self._response._sock is not None:
-            self._response._sock.settimeout(self._target.idle_timeout)
+            self._response._sock.settimeout(self.target.idle_timeout)
 
     def finish(self) -> None:
         """The answer is complete: give the connection back, or close it when the end mark does not come."""

@@ -9,10 +9,12 @@ Kind = Literal[
     "context_length",
     "content_filter",
     "too_large",
+    "incapable",  # this model cannot do what was asked; another may
     "model_not_found",
     "unsupported_path",  # the server has no such endpoint: it does not speak this language
     "unsupported_field",  # the server refuses a field we added, such as stream_options
     "auth",  # our credential was refused
+    "login",  # no valid token is to be had
     "quota",
     "rate_limit",
     "timeout",
@@ -22,8 +24,9 @@ Kind = Literal[
     "cut",  # the answer ended before it was complete
 ]
 
-RETRYABLE: frozenset[Kind] = frozenset(
-    ("model_not_found", "auth", "quota", "rate_limit", "timeout", "unreachable", "unavailable", "broken", "cut")
+# What the same input will meet everywhere.
+FINAL: frozenset[Kind] = frozenset(
+    ("bad_request", "context_length", "content_filter", "too_large", "unsupported_path", "unsupported_field")
 )
 
 
@@ -44,14 +47,17 @@ class ProviderError(Exception):
         param: str | None = None,
         code: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__()  # what is in the arguments could not be cleaned any more
         self.message = message
         self.kind: Kind = kind
-        self.retryable = kind in RETRYABLE if retryable is None else retryable
+        self.retryable = kind not in FINAL if retryable is None else retryable
         self.retry_after = retry_after
         self.upstream_status = upstream_status
         self.param = param
         self.code = code
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class CannotCarry(Exception):

@@ -15,74 +15,22 @@ import gzip
 import hashlib
 import json
 import re
-import select
 import socket
 import struct
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from http import HTTPStatus
-from typing import Any, Self, cast
+from typing import Any
 
-Json = dict[str, Any]
-Behaviour = Callable[["Exchange"], None]
+from tests.fakes import scenes
+from tests.fakes.scenes import Scene
+from tests.fakes.server import Behaviour, Exchange, FakeServer, Gate, Heard, Json, Refusal, unique
 
 KEY = "sk-upstream-0123456789abcdef"  # what a profile must send; never what a caller sends
 PROMPT_TOKENS = 21
 CACHED_TOKENS = 8
 REASONING_TOKENS = 2
-
-
-class PeerGone(Exception):
-    """The other side closed its connection before the answer was complete."""
-
-
-class Stopping(Exception):
-    """The test is over; nobody waits for this answer any more."""
-
-
-@dataclass(eq=False)
-class Heard:
-    """One request as it arrived, and what became of its answer."""
-
-    method: str
-    path: str
-    headers: dict[str, str]
-    raw: bytes
-    connection: int  # the how-manieth connection it came on
-    body: Any = None
-    at: float = field(default_factory=time.monotonic)
-    status: int = 0
-    frames: int = 0  # sent so far
-    left_at: float | None = None
-    frames_when_left: int | None = None
-    left: threading.Event = field(default_factory=threading.Event)  # the peer closed before the answer was complete
-    over: threading.Event = field(default_factory=threading.Event)  # nothing more will be sent
-
-    @property
-    def model(self) -> object:
-        return self.body.get("model") if isinstance(self.body, dict) else None
-
-    def wait_left(self, seconds: float) -> bool:
-        return self.left.wait(seconds)
-
-    def wait_frames(self, count: int, seconds: float = 5) -> bool:
-        return wait_until(lambda: self.frames >= count, seconds)
-
-
-class Gate:
-    """Holds frames back until the test lets them through."""
-
-    def __init__(self, frames: int = 0) -> None:
-        self.allowed = float(frames)
-
-    def allow(self, frames: int = 1) -> None:
-        self.allowed += frames
-
-    def open(self) -> None:
-        self.allowed = float("inf")
 
 
 @dataclass(frozen=True)
@@ -93,6 +41,7 @@ class Reply:
     calls: tuple[tuple[str, str, str], ...] = ()  # id, function, arguments
     finish: str = "stop"
     prompt_tokens: int = PROMPT_TOKENS
+    output_tokens: int | None = None  # None: as many as were said
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     usage: bool = True
@@ -101,104 +50,6 @@ class Reply:
     null_usage: bool = False  # `"usage": null` in each chunk, asked for or not
     extra: Json = field(default_factory=dict)  # top-level fields nobody knows yet
     sort_keys: bool = False  # llama.cpp sorts its fields, so "model" comes after "choices"
-
-
-class Exchange:
-    """One request while it is being answered."""
-
-    def __init__(self, server: FakeOpenAI, connection: socket.socket, heard: Heard) -> None:
-        self.server, self.connection, self.heard = server, connection, heard
-        self.keep_alive = True
-        self.chunked = False
-
-    @property
-    def body(self) -> Json:
-        return cast(Json, self.heard.body)
-
-    @property
-    def streams(self) -> bool:
-        return self.body.get("stream") is True
-
-    def send(self, data: bytes) -> None:
-        try:
-            self.connection.sendall(data)
-        except OSError as error:
-            self._left()
-            raise PeerGone from error
-
-    def head(self, status: int, content_type: str, *, length: int | None = None, headers: Iterable[str] = ()) -> None:
-        """Starts an answer; without a length it will come in chunks."""
-        self.heard.status = status
-        self.chunked = length is None
-        lines = [
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-            f"Content-Type: {content_type}",
-            "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}",
-            "Server: fake-upstream",
-            f"x-request-id: req_upstream_{uuid.uuid4().hex}",
-            "openai-organization: the-upstream-account",
-            "Set-Cookie: __cf_bm=upstream-cookie; path=/",
-            *headers,
-        ]
-        self.send("\r\n".join([*lines, "", ""]).encode())
-
-    def whole(
-        self, status: int, data: bytes, content_type: str = "application/json", headers: Iterable[str] = ()
-    ) -> None:
-        self.head(status, content_type, length=len(data), headers=headers)
-        self.send(data)
-
-    def json(self, status: int, data: object, headers: Iterable[str] = ()) -> None:
-        self.whole(status, json.dumps(data, indent=2).encode(), headers=headers)
-
-    def start_stream(self) -> None:
-        self.head(200, "text/event-stream; charset=utf-8", headers=["Cache-Control: no-cache"])
-
-    def chunk(self, data: bytes) -> None:
-        self.send(b"%x\r\n%b\r\n" % (len(data), data))
-
-    def frame(self, data: bytes) -> None:
-        self.check()
-        self.chunk(data)
-        self.heard.frames += 1
-
-    def end(self) -> None:
-        self.send(b"0\r\n\r\n")
-
-    def close(self) -> None:
-        """Ends the connection after this answer, or in the midst of it."""
-        self.keep_alive = False
-
-    def check(self) -> None:
-        """Raises when the other side is gone."""
-        if self.server.stopping.is_set():
-            raise Stopping
-        readable, _, _ = select.select([self.connection], [], [], 0)
-        if not readable:
-            return
-        try:
-            alive = self.connection.recv(1, socket.MSG_PEEK) != b""
-        except OSError:
-            alive = False
-        if not alive:
-            self._left()
-            raise PeerGone
-
-    def hold(self, ready: Callable[[], bool]) -> None:
-        """Waits for the test while watching the other side."""
-        while not ready():
-            self.check()
-            time.sleep(0.005)
-
-    def hang(self) -> None:
-        """Says nothing until the other side is tired of it."""
-        self.close()
-        self.hold(lambda: False)
-
-    def _left(self) -> None:
-        if not self.heard.left.is_set():
-            self.heard.left_at, self.heard.frames_when_left = time.monotonic(), self.heard.frames
-            self.heard.left.set()
 
 
 # ---------------------------------------------------------------------------------------------- answers
@@ -250,7 +101,7 @@ def output_tokens(body: Json, reply: Reply) -> int:
 
 
 def usage_of(body: Json, reply: Reply) -> Json:
-    completion = output_tokens(body, reply)
+    completion = output_tokens(body, reply) if reply.output_tokens is None else reply.output_tokens
     return {
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": completion,
@@ -262,6 +113,8 @@ def usage_of(body: Json, reply: Reply) -> Json:
 
 def chat_whole(body: Json, reply: Reply) -> Json:
     message: Json = {"role": "assistant", "content": reply_text(body, reply), "refusal": None, "annotations": []}
+    if reply.reasoning:
+        message["reasoning_content"] = reply.reasoning
     if reply.calls:
         message["content"] = None
         message["tool_calls"] = [
@@ -420,6 +273,48 @@ def answer(
     return behave
 
 
+def play(scene: Scene) -> Behaviour:
+    """The scene, whole or streamed as asked."""
+    reply = Reply(
+        text=scene.text,
+        calls=scene.calls,
+        finish={"filter": "content_filter"}.get(scene.finish, scene.finish),
+        prompt_tokens=scene.input_tokens,
+        output_tokens=scene.output_tokens,
+        cached_tokens=scene.cached_tokens,
+        reasoning=scene.thinking,
+    )
+    line_end = b"\r\n" if scene.crlf else b"\n"
+    broken = json.dumps({"error": error_of("The engine ran out of memory.", "server_error")}).encode()
+
+    def whole(exchange: Exchange) -> None:
+        data = broken if scene.fails in ("first", "later") else whole_of(exchange, reply)
+        exchange.head(200, "application/json", length=len(data))
+        if scene.fails == "cut":
+            exchange.close()
+            data = data[: len(data) // 2]
+        for part in scenes.torn(data, scene.bytes_at_once):
+            exchange.send(part)
+
+    def behave(exchange: Exchange) -> None:
+        if not exchange.streams:
+            whole(exchange)
+            return
+        frames = frames_of(exchange, reply, line_end * 2)
+        if scene.fails:
+            frames = [] if scene.fails == "first" else frames[:2]
+            frames += [] if scene.fails == "cut" else [b"data: " + broken + line_end * 2]
+        exchange.start_stream()
+        for frame in frames:
+            for part in scenes.torn(b": ping" + line_end * 2 + frame if scene.comments else frame, scene.bytes_at_once):
+                exchange.check()
+                exchange.chunk(part)
+            exchange.heard.frames += 1
+        exchange.end()
+
+    return behave
+
+
 def tools(*calls: tuple[str, str]) -> Behaviour:
     """Calls the offered functions, each with the arguments given; speaks once it has their results."""
 
@@ -510,8 +405,12 @@ def refusal(
     code: str | None = None,
     headers: Iterable[str] = (),
 ) -> Behaviour:
-    error = {"error": {"message": message, "type": type, "param": param, "code": code}}
+    error = {"error": error_of(message, type, param, code)}
     return lambda exchange: exchange.json(status, error, headers)
+
+
+def error_of(message: str, type: str, param: str | None = None, code: str | None = None) -> Json:
+    return {"message": message, "type": type, "param": param, "code": code}
 
 
 def no_stream_options(exchange: Exchange) -> None:
@@ -713,7 +612,7 @@ BY_NAME: dict[str, Behaviour] = {
 # -------------------------------------------------------------------------------------------- strictness
 
 
-class Refused(Exception):
+class Refused(Refusal):
     """The caller's fault, in OpenAI's words."""
 
     def __init__(self, status: int, message: str, *, param: str | None = None, code: str | None = None) -> None:
@@ -844,169 +743,39 @@ def check_input(given: object) -> None:
         raise Refused(400, "'$.input' is invalid.", param="input")
 
 
-def unique(pairs: list[tuple[str, Any]]) -> Json:
-    seen = dict(pairs)
-    if len(seen) != len(pairs):
-        raise ValueError("a name comes twice in one object")
-    return seen
-
-
 # ------------------------------------------------------------------------------------------------ server
 
 
-class FakeOpenAI:
-    """Serves `BY_NAME` and whatever is scripted, on a loopback port of its own, a thread for each connection."""
+class FakeOpenAI(FakeServer):
+    """Serves `BY_NAME` and whatever is scripted."""
 
     def __init__(self, key: str = KEY, models: Iterable[str] = tuple(BY_NAME)) -> None:
+        super().__init__()
+        self.url = f"{self.origin}/v1"
         self.key = key
         self.models = list(models)
-        self.requests: list[Heard] = []
-        self.complaints: list[str] = []  # what no caller can have caused: only the one in front of us
         self.also_known: set[str] = set()  # body fields this server knows beyond OpenAI's
-        self.connections = 0  # accepted so far
-        self.stopping = threading.Event()
-        self._scripts: dict[str, list[Behaviour]] = {}
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        self._threads: set[threading.Thread] = set()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port: int = self._listener.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1"
-        self._accepting = threading.Thread(target=self._accept, name=f"fake-openai-{self.port}", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._accepting.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.stopping.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._accepting.join(5)
-        self._listener.close()
-        with self._lock:
-            connections, threads = list(self._open), list(self._threads)
-        for connection in connections:
-            shut(connection)
-        for thread in threads:
-            thread.join(5)
-
-    # -- what tests say and ask
-
-    def script(self, model: str, *behaviours: Behaviour) -> None:
-        """From now on the model behaves so, one behaviour per request; the last one stays."""
-        with self._lock:
-            self._scripts[model] = list(behaviours)
 
     def forget(self) -> None:
-        """A fresh start for the next test: no scripts, no memory."""
-        with self._lock:
-            self._scripts.clear()
-            self.requests.clear()
-            self.complaints.clear()
-            self.also_known.clear()
+        super().forget()
+        self.also_known.clear()
 
-    def asked(self, model: str | None = None) -> list[Heard]:
-        """The calls so far, for one model or all; listings are no calls."""
-        with self._lock:
-            calls = [each for each in self.requests if each.method == "POST"]
-        return [each for each in calls if model is None or each.model == model]
+    def scene(self, model: str, *scenes: Scene) -> None:
+        """From now on the model plays these, one per request; the last one stays."""
+        self.script(model, *map(play, scenes))
 
-    def heard(self, model: str | None = None, number: int = 1, seconds: float = 5) -> Heard:
-        """The number-th call for a model, waited for."""
-        if not wait_until(lambda: len(self.asked(model)) >= number, seconds):
-            raise AssertionError(f"The upstream heard {len(self.asked(model))} calls for {model}, not {number}.")
-        return self.asked(model)[number - 1]
+    def refuse(self, model: str, status: int, message: str, headers: Iterable[str] = ()) -> None:
+        code = "model_not_found" if status == 404 else None
+        self.script(model, refusal(status, message, code=code, headers=list(headers)))
 
-    @property
-    def open_connections(self) -> int:
-        with self._lock:
-            return len(self._open)
-
-    # -- how it serves
-
-    def _accept(self) -> None:
-        while not self.stopping.is_set():
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection.settimeout(60)
-            self.connections += 1
-            thread = threading.Thread(target=self._serve, args=(connection, self.connections), daemon=True)
-            with self._lock:
-                self._open.add(connection)
-                self._threads.add(thread)
-            thread.start()
-
-    def _serve(self, connection: socket.socket, number: int) -> None:
-        reader = connection.makefile("rb")
-        try:
-            while heard := self._read(reader, number):
-                if not self._answer(connection, heard):
-                    return
-        except (OSError, Stopping):
-            return
-        finally:
-            reader.close()
-            shut(connection)
-            connection.close()
-            with self._lock:
-                self._open.discard(connection)
-                self._threads.discard(threading.current_thread())
-
-    def _read(self, reader: Any, connection: int) -> Heard | None:
-        line = reader.readline(65537)
-        if not line:
-            return None
-        method, path, version = line.decode("latin-1").split()
-        headers: dict[str, str] = {}
-        while (line := reader.readline(65537)) not in (b"\r\n", b""):
-            name, _, value = line.decode("latin-1").partition(":")
-            if name.lower() in headers:
-                self.complaints.append(f"The header {name} came twice.")
-            headers[name.lower()] = value.strip()
-        if version != "HTTP/1.1":
-            self.complaints.append(f"{version} instead of HTTP/1.1")
-        if "content-length" in headers and "transfer-encoding" in headers:
-            self.complaints.append("Content-Length beside Transfer-Encoding")
-        if headers.get("expect", "").lower() == "100-continue":
-            self.complaints.append("Expect: 100-continue")
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            raw = b"".join(iter(lambda: read_chunk(reader), b""))
-        else:
-            length = int(headers.get("content-length", 0))
-            raw = reader.read(length)
-            if len(raw) < length:
-                return None
-        heard = Heard(method, path, headers, raw, connection)
-        with self._lock:
-            self.requests.append(heard)
-        return heard
-
-    def _answer(self, connection: socket.socket, heard: Heard) -> bool:
-        """Whether the connection may carry another request."""
-        exchange = Exchange(self, connection, heard)
-        try:
-            self._behaviour(heard)(exchange)
-        except Refused as refused:
-            refused.behave(exchange)
-        except PeerGone:
-            return False
-        finally:
-            heard.over.set()
-        return exchange.keep_alive
-
-    def _behaviour(self, heard: Heard) -> Behaviour:
+    def behaviour(self, heard: Heard) -> Behaviour:
         self._check_head(heard)
         if heard.path == "/v1/models":
             return self._list_models
         self._check_body(heard)
         model = heard.body["model"]
-        with self._lock:
-            script = self._scripts.get(model)
-            if script:
-                return script.pop(0) if len(script) > 1 else script[0]
+        if scripted := self.scripted(model):
+            return scripted
         if model in BY_NAME and model in self.models:
             return BY_NAME[model]
         if model in self.models:
@@ -1062,26 +831,3 @@ class FakeOpenAI:
             for name in self.models
         ]
         exchange.json(200, {"object": "list", "data": data})
-
-
-def shut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # the other side was faster
-
-
-def read_chunk(reader: Any) -> bytes:
-    size = int(reader.readline(64).split(b";")[0], 16)
-    data: bytes = reader.read(size)
-    reader.readline(8)
-    return data
-
-
-def wait_until(true: Callable[[], bool], seconds: float = 5) -> bool:
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True

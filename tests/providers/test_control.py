@@ -60,7 +60,7 @@ def test_the_models_of_echo_are_known_without_asking() -> None:
 def test_a_body_is_sent_when_there_is_one() -> None:
     with Upstream(answering(whole(b"[1]"))) as upstream:
         request = UpstreamRequest("POST", f"{upstream.url}/token", {}, b"grant_type=x")
-        assert control.ask(request, account(upstream.url)) == [1]
+        assert control.ask(request, OpenAI(), account(upstream.url)) == [1]
     assert upstream.heard[0].body == b"grant_type=x"
 
 

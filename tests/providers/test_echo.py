@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from providers.base import Target
+from providers.base import Target, UpstreamModel
 from providers.conversation import (
     Answer,
     ChatRequest,
@@ -175,6 +175,6 @@ def test_more_dimensions_than_a_box_can_hold_are_refused_by_name(size: int) -> N
 
 def test_it_speaks_no_language_and_knows_its_one_model() -> None:
     assert ECHO.answers_itself
-    assert ECHO.speaks("echo") == {}
+    assert ECHO.speaks(UpstreamModel("echo"), HERE) == {}
     assert [model.name for model in ECHO.known_models()] == ["echo"]
-    assert ECHO.models_request(HERE) is None
+    assert list(ECHO.models(HERE)) == []

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from providers.base import UpstreamRequest
+from providers.openai import OpenAI
 from providers.wire import client, control, guard
 from providers.wire.errors import ProviderError
 from tests.providers.upstream import Upstream, account, answering, hears_nothing, post, whole
@@ -197,7 +198,7 @@ def get(url: str) -> UpstreamRequest:
 @pytest.mark.parametrize("url", FORBIDDEN_URLS)
 def test_nothing_rare_is_asked_of_a_forbidden_address_either(url: str) -> None:
     with pytest.raises(ProviderError) as error:
-        control.ask(get(url), account(url, connect_timeout=1))
+        control.ask(get(url), OpenAI(), account(url, connect_timeout=1))
     assert error.value.kind == "unreachable"
     assert "may be reached" in error.value.message
 
@@ -210,7 +211,7 @@ def test_control_says_nothing_to_a_private_address_when_the_operator_forbids_the
     with Upstream(hears_nothing) as upstream:
         url = upstream.url.replace("127.0.0.1", name)
         with pytest.raises(ProviderError) as error:
-            control.ask(get(url), account(url))
+            control.ask(get(url), OpenAI(), account(url))
         assert error.value.kind == "unreachable"
         assert "may be reached" in error.value.message
         assert upstream.heard == []
@@ -224,7 +225,7 @@ def test_control_is_not_fooled_by_a_name_that_resolves_differently_the_second_ti
         url = upstream.url.replace("127.0.0.1", "rebinding.test")
         with pytest.raises(ProviderError):
             guard.resolve("rebinding.test", 80)  # somebody looked before, and liked what was there
-            control.ask(get(url), account(url))
+            control.ask(get(url), OpenAI(), account(url))
         assert upstream.heard == []
 
 
@@ -234,7 +235,7 @@ def test_control_follows_no_redirect_and_shows_nobody_its_credential(status: str
         moved = whole(b"", status, "text/plain", f"Location: {elsewhere.url}/models")
         with Upstream(answering(moved)) as upstream:
             with pytest.raises(ProviderError) as error:
-                control.ask(get(upstream.url), account(upstream.url))
+                control.ask(get(upstream.url), OpenAI(), account(upstream.url))
             assert len(upstream.heard) == 1
         assert elsewhere.connections == 0
     assert error.value.kind == "broken"

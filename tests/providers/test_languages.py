@@ -40,8 +40,9 @@ from providers.documents import dumps, loads
 from providers.languages import openai_chat as chat_file
 from providers.languages import openai_completions as completions_file
 from providers.languages import openai_embeddings as embeddings_file
+from providers.languages.errors import answer_document, read_error
 from providers.languages.language import BadRequest, Fault, Language, Reader, Stamp
-from providers.languages.openai import answer_document, read_error, read_usage, write_usage
+from providers.languages.openai import read_usage, write_usage
 from providers.languages.registry import LANGUAGES, openai_chat, openai_completions, openai_embeddings
 from providers.wire.errors import CannotCarry, ProviderError
 from tests.providers import worked
@@ -134,7 +135,7 @@ def chat_requests(draw: st.DrawFn) -> ChatRequest:
         reasoning_effort=draw(st.sampled_from([None, "low", "high"])),
         user=draw(names),
         extras=more,
-        indispensable=chat_file.INDISPENSABLE & more.keys(),
+        indispensable=frozenset(name for name in chat_file.INDISPENSABLE & more.keys() if more[name] is not False),
     )
 
 
@@ -1102,7 +1103,7 @@ ERRORS: list[tuple[int, bytes, str, bool, str]] = [
     ("status", "body", "kind", "retryable", "words"), ERRORS, ids=[f"{each[0]} {each[1][:40]!r}" for each in ERRORS]
 )
 def test_an_upstreams_error_is_understood(status: int, body: bytes, kind: str, retryable: bool, words: str) -> None:
-    error = openai_chat.read_error(status, body, "Main account")
+    error = read_error(status, body, "Main account")
     assert (error.kind, error.retryable, error.upstream_status) == (kind, retryable, status)
     assert words in error.message
     assert error.message
@@ -1124,7 +1125,7 @@ SECRETIVE = [
 @pytest.mark.parametrize(("status", "body"), SECRETIVE)
 def test_what_an_upstream_says_about_our_credential_reaches_nobody(status: int, body: bytes) -> None:
     for within_answer in (False, True):
-        error = read_error(status, body, "Main account", within_answer)
+        error = read_error(status, body, "Main account", within_answer=within_answer)
         assert "sk-upstream-secret" not in f"{error} {error!r} {vars(error)}"
 
 
@@ -1167,10 +1168,12 @@ def test_an_error_field_that_says_nothing_is_no_error() -> None:
 def test_an_error_is_written_in_openais_shape() -> None:
     fault = Fault(400, "invalid_request_error", "No.", "model_not_found", "model")
     told = {"error": {"message": "No.", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
-    for name, language in LANGUAGES.items():
-        assert name.startswith("openai_")
+    for language in (openai_chat, openai_completions, openai_embeddings):
         assert loads(language.write_error(fault, "018f")) == told
-        assert language.write_stream_error(fault, "018f") == b"data: " + dumps(told) + b"\n\n"
+    for language in (openai_chat, openai_completions):
+        broken = b"data: " + dumps(told) + b"\n\n"
+        assert language.writer(STAMP, include_usage=True).fail(fault, "018f") == broken
+        assert language.tap(None, include_usage=True).fail(fault, "018f") == broken
 
 
 def test_each_language_goes_by_its_own_name() -> None:

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from providers.base import Provider, Setting, Target, UpstreamModel
-from providers.echo import Echo
 from providers.languages.registry import LANGUAGES
-from providers.openai import OpenAI
+from providers.openai import OpenAI, read_models
 from providers.wire.errors import ProviderError
 
 OPENAI = OpenAI()
@@ -49,7 +48,7 @@ def test_a_profiles_own_headers_go_along() -> None:
 
 
 def test_each_language_it_speaks_has_an_endpoint() -> None:
-    spoken = OPENAI.speaks("anything")
+    spoken = OPENAI.speaks(UpstreamModel("anything"), account())
     assert list(spoken) == ["openai_chat", "openai_completions", "openai_embeddings"]
     assert spoken.keys() <= LANGUAGES.keys()
 
@@ -101,18 +100,18 @@ LISTINGS = [
 
 @pytest.mark.parametrize(("row", "model"), LISTINGS)
 def test_a_model_is_read_with_its_context_window(row: dict[str, Any], model: UpstreamModel) -> None:
-    assert OPENAI.read_models({"object": "list", "data": [row]}) == [model]
+    assert read_models({"object": "list", "data": [row]}) == [model]
 
 
 def test_rows_that_name_no_model_are_left_out() -> None:
     rows = ["m", None, {}, {"id": 5}, {"id": "real"}]
-    assert OPENAI.read_models({"data": rows}) == [UpstreamModel("real")]
+    assert read_models({"data": rows}) == [UpstreamModel("real")]
 
 
 @pytest.mark.parametrize("document", [None, [], "models", {}, {"data": None}, {"data": {"id": "m"}}, {"models": []}])
 def test_what_is_no_model_list_is_a_fault_of_the_upstream(document: Any) -> None:
     with pytest.raises(ProviderError) as error:
-        OPENAI.read_models(document)
+        read_models(document)
     assert error.value.kind == "broken"
 
 
@@ -127,13 +126,13 @@ anything = st.recursive(
 @settings(deadline=None, database=None)
 def test_any_json_in_a_row_is_a_model_or_none(row: dict[str, Any]) -> None:
     try:
-        assert all(isinstance(model.name, str) for model in OPENAI.read_models({"data": [row]}))
+        assert all(isinstance(model.name, str) for model in read_models({"data": [row]}))
     except ProviderError:
         pass
 
 
 def test_models_are_asked_for_with_the_credential() -> None:
-    request = OPENAI.models_request(account(secrets={"api_key": "sk-1"}))
+    request = next(OPENAI.models(account(secrets={"api_key": "sk-1"})))
     assert (request.method, request.url, request.body) == ("GET", "https://api.openai.com/v1/models", b"")
     assert request.headers["Authorization"] == "Bearer sk-1"
 
@@ -202,8 +201,6 @@ def test_only_the_api_key_is_secret() -> None:
 # -- what every kind has when it says nothing
 
 
-def test_a_kind_that_lists_no_models_says_so() -> None:
-    with pytest.raises(ProviderError, match="does not list its models"):
-        Echo().read_models({})
-    assert Provider().models_request(account()) is None
+def test_a_kind_that_lists_no_models_has_none() -> None:
+    assert list(Provider().models(account())) == []
     assert Provider().known_models() == []

@@ -14,8 +14,11 @@ LOOK = """
 import json, sys
 import providers
 providers.__path__.append(sys.argv[1])
+from providers.base import Target, UpstreamModel
 from providers.registry import kinds
-print(json.dumps({name: [kind.label, dict(kind.speaks("m"))] for name, kind in kinds().items()}))
+DEFAULTS = lambda kind: {each.name: each.default for each in kind.settings}
+told = lambda kind: dict(kind.speaks(UpstreamModel("m"), Target("t", kind.kind, DEFAULTS(kind))))
+print(json.dumps({name: [kind.label, told(kind)] for name, kind in kinds().items()}))
 """
 SEVENTH = """
 from providers.base import Provider, Setting
@@ -25,7 +28,7 @@ class Seventh(Provider):
     label = "Seventh heaven"
     settings = (Setting("url", "URL", kind="url"),)
 
-    def speaks(self, model):
+    def speaks(self, model, target):
         return {"openai_chat": "/clouds"}
 """
 LIKE_OPENAI = """

@@ -19,6 +19,7 @@ from providers.languages.registry import openai_chat, openai_completions
 from providers.streams import StraightStream, TranslatedStream, UpstreamEvents
 from providers.wire import client
 from providers.wire.errors import ProviderError
+from tests.fakes.server import wait_until
 from tests.providers import worked
 from tests.providers.upstream import EVENT_STREAM, LAST_CHUNK, Upstream, Wire, account, answering, post, stream
 from tests.providers.upstream import chunk as http_chunk
@@ -195,9 +196,9 @@ def opened(target: Target, asked: bool = True, straight: bool = True, language: 
     response = client.send(post(target.settings["url"]), target, stream=True)
     lane: StraightStream | TranslatedStream
     if straight:
-        lane = StraightStream(response, language.tap(OURS, asked), target)
+        lane = StraightStream(response, language.tap(OURS, asked))
     else:
-        lane = TranslatedStream(UpstreamEvents(response, language.reader(), target), language.writer(STAMP, asked))
+        lane = TranslatedStream(UpstreamEvents(response, language.reader()), language.writer(STAMP, asked))
     try:
         yield lane
     finally:
@@ -434,7 +435,7 @@ def test_a_finished_stream_in_the_middle_of_which_the_caller_leaves_closes_the_u
         with Upstream(script) as upstream, opened(account(upstream.url), straight=straight) as lane:
             lane.start()
             next(lane)
-    assert left == [True, True]
+    assert wait_until(lambda: left == [True, True], 10)
 
 
 def test_an_error_in_the_middle_of_a_stream_ends_it_with_that_error() -> None:

@@ -60,7 +60,7 @@ def ask(target: Target, request: UpstreamRequest | None = None) -> bytes:
 @contextmanager
 def streaming(target: Target) -> Iterator[StraightStream]:
     response = client.send(post(target.settings["url"]), target, stream=True)
-    lane = StraightStream(response, openai_chat.tap(None, True), target)
+    lane = StraightStream(response, openai_chat.tap(None, True))
     try:
         yield lane
     finally:

@@ -1,0 +1,129 @@
+"""Reading fields: of callers' requests, where a wrong one is theirs, and of upstreams' answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from providers.documents import BadDocument, dumps
+from providers.languages.language import BadRequest
+from providers.wire.errors import ProviderError
+
+# -- of requests --
+
+
+def expect_model(body: Mapping[str, Any]) -> str:
+    model = body.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise BadRequest("'model' must name a model, as a string.", "model")
+    return model
+
+
+def expect_flag(body: Mapping[str, Any], name: str) -> bool:
+    value = body.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadRequest(f"'{name}' must be true or false.", name)
+    return bool(value)
+
+
+def expect_count(body: Mapping[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadRequest(f"'{name}' must be a whole number of at least 1.", name)
+    return value
+
+
+def expect_number(body: Mapping[str, Any], name: str) -> float | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BadRequest(f"'{name}' must be a number.", name)
+    return value
+
+
+def expect_text(body: Mapping[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, str):
+        raise BadRequest(f"'{name}' must be a string.", name)
+    return value
+
+
+def expect_stop(body: Mapping[str, Any]) -> tuple[str, ...]:
+    value = body.get("stop")
+    if value is None:
+        return ()
+    stops = [value] if isinstance(value, str) else value
+    if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
+        raise BadRequest("'stop' must be a string or a list of strings.", "stop")
+    return tuple(stops)
+
+
+def expect_usage_wish(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    if options is None:
+        return False
+    if not isinstance(options, dict):
+        raise BadRequest("'stream_options' must be an object.", "stream_options")
+    return bool(options.get("include_usage"))
+
+
+def expect_whole(body: Mapping[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise BadRequest(f"'{name}' must be a whole number.", name)
+    return value
+
+
+# -- of answers --
+
+
+def objects_in(document: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """A list of objects that may be left out. Raises ProviderError when something else stands there."""
+    value = document.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ProviderError(f"The upstream's answer holds '{name}' that are no list of objects.", kind="broken")
+    return value
+
+
+def object_in(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object that may be left out. Raises ProviderError when something else stands there."""
+    value = document.get(name)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ProviderError(f"The upstream's answer holds '{name}' that is no object.", kind="broken")
+    return value
+
+
+def json_in(document: Mapping[str, Any], name: str) -> str:
+    """An object as JSON text; one that is left out is empty. Raises ProviderError when something else stands there."""
+    try:
+        return dumps(object_in(document, name)).decode()
+    except BadDocument as error:
+        raise ProviderError(f"The upstream's answer holds a bottomless '{name}'.", kind="broken") from error
+
+
+def text_in(document: Mapping[str, Any], *names: str) -> str:
+    """The first of these fields that holds a text."""
+    return next((value for name in names if isinstance(value := document.get(name), str) and value), "")
+
+
+def index_in(document: Mapping[str, Any]) -> int:
+    """An index that may be left out. Raises ProviderError when something else stands there."""
+    value = document.get("index")
+    if value is None:
+        return 0
+    if not isinstance(value, int) or value < 0:
+        raise ProviderError("The upstream's answer holds an index that is no number.", kind="broken")
+    return value
+
+
+def count_in(counters: object, name: str) -> int:
+    """A counter; one that is missing, null or nonsense is 0."""
+    value = counters.get(name) if isinstance(counters, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0

@@ -1,0 +1,88 @@
+"""What languages with blocks instead of plain messages need of a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from providers.conversation import CachePoint, Image, Message, Part, Role, Text, Thinking, ToolCall, ToolResult
+from providers.documents import loads
+from providers.wire.errors import CannotCarry
+
+Blocks = list[dict[str, Any]]
+
+
+def data_url(image: Image) -> tuple[str, str]:
+    """The media type and the base64 text of an image. Raises CannotCarry for one that has to be fetched."""
+    head, comma, data = image.url.partition(",")
+    scheme, _, rest = head.partition(":")
+    media_type, *marks = rest.lower().split(";")
+    if not comma or scheme.lower() != "data" or "/" not in media_type or "base64" not in marks:
+        raise CannotCarry("This upstream takes an image as a data URL in base64 alone.", "messages")
+    return media_type, data
+
+
+def merged(messages: Iterable[Message]) -> list[Message]:
+    """Neighbours of one role as one message without a name; the results of tools count as the user's."""
+    joined: list[Message] = []
+    for message in messages:
+        role = "user" if message.role == "tool" else message.role
+        parts = message.parts
+        if joined and joined[-1].role == role:
+            parts = joined.pop().parts + parts
+        joined.append(Message(role, parts))
+    return joined
+
+
+def system_parts(messages: Iterable[Message]) -> tuple[Text | CachePoint, ...]:
+    """What system messages say, wherever they stand. Raises CannotCarry for what is no text."""
+    said: list[Text | CachePoint] = []
+    for part in (part for message in messages if message.role == "system" for part in message.parts):
+        if not isinstance(part, (Text, CachePoint)):
+            raise CannotCarry("A system message can hold text alone on this upstream.", "messages")
+        said.append(part)
+    return tuple(said)
+
+
+def turns(messages: Iterable[Message], write: Callable[[tuple[Part, ...]], Blocks]) -> list[tuple[Role, Blocks]]:
+    """User and assistant by turns, their parts written by `write`; who says nothing has no turn.
+
+    Raises CannotCarry when the user does not begin.
+    """
+    taken: list[tuple[Role, Blocks]] = []
+    for message in merged(message for message in messages if message.role != "system"):
+        blocks = write(message.parts)
+        if taken and taken[-1][0] == message.role:
+            taken[-1][1].extend(blocks)
+        elif blocks:
+            taken.append((message.role, blocks))
+    if not taken or taken[0][0] != "user":
+        raise CannotCarry("The conversation must begin with a user's message on this upstream.", "messages")
+    return taken
+
+
+def call_names(messages: Iterable[Message]) -> dict[str, str]:
+    """The functions that were called, by the ids of their calls."""
+    return {part.id: part.name for message in messages for part in message.parts if isinstance(part, ToolCall)}
+
+
+def arguments_object(call: ToolCall) -> dict[str, Any]:
+    """The arguments of a call; none are an empty object. Raises CannotCarry for what is no JSON object."""
+    try:
+        arguments = loads(call.arguments.strip().encode() or b"{}")
+    except ValueError:  # no JSON, or not even text
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise CannotCarry(f"The arguments of a call of '{call.name}' are no JSON object.", "messages")
+    return arguments
+
+
+def thinking_lost(messages: Iterable[Message]) -> bool:
+    """Whether it is too late to think: an answer has been begun, or tools have just answered a turn whose signed
+    thinking was not sent back."""
+    said = merged(message for message in messages if message.role != "system")
+    if said and said[-1].role == "assistant":
+        return True
+    if not said or not any(isinstance(part, ToolResult) for part in said[-1].parts):
+        return False
+    return not any(isinstance(part, Thinking) and part.signature for turn in said[-2:-1] for part in turn.parts)
