@@ -26,7 +26,7 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminT
 from apikeys import digests
 from apikeys.models import APIKey, User
 from profiles import moments
-from profiles.admin import OperatorAdmin, ReadOnly, is_pk
+from profiles.operator_pages import OperatorAdmin, ReadOnly, is_pk
 
 admin.site.unregister(Group)
 # Only failed attempts are kept (see AXES_… in the settings), so the other two lists would be empty for ever.

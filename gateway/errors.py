@@ -64,10 +64,12 @@ UPSTREAM: Mapping[Kind, tuple[int, str, str]] = {
     "context_length": (400, "invalid_request_error", "context_length_exceeded"),
     "content_filter": (400, "invalid_request_error", "content_filter"),
     "too_large": (413, "invalid_request_error", "request_too_large"),
+    "incapable": (400, "invalid_request_error", "unsupported_parameter"),
     "model_not_found": (404, "invalid_request_error", "model_not_found"),
     "unsupported_path": (404, "invalid_request_error", "model_not_found"),
     "unsupported_field": (502, "api_error", "upstream_error"),
     "auth": (502, "api_error", "upstream_auth_error"),
+    "login": (503, "api_error", "upstream_login_failed"),
     "quota": (429, "insufficient_quota", "upstream_quota_exceeded"),
     "rate_limit": (429, "rate_limit_error", "rate_limit_exceeded"),
     "timeout": (504, "api_error", "upstream_timeout"),
@@ -76,7 +78,9 @@ UPSTREAM: Mapping[Kind, tuple[int, str, str]] = {
     "broken": (502, "api_error", "upstream_error"),
     "cut": (502, "api_error", "upstream_cut"),
 }
-UPSTREAM_WORDS: frozenset[Kind] = frozenset(("bad_request", "context_length", "content_filter", "too_large"))
+UPSTREAM_WORDS: frozenset[Kind] = frozenset(
+    ("bad_request", "context_length", "content_filter", "too_large", "incapable")
+)
 
 
 def fault(error: BaseException) -> Fault:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import InterfaceError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views import View, defaults
 
 from apikeys import keyring
-from gateway import VERSION, errors
+from gateway import VERSION, errors, system
 from profiles import board, catalog
 from providers.languages.language import Fault
 from providers.languages.registry import openai_chat
@@ -54,7 +56,15 @@ class Front(View):
             "database": board.worker.database_reachable,
             "public_models": sorted(route.name for route in routes if route.public),
             "endpoints": [path for path in ENDPOINTS.values() if path.startswith("/v1")],
+            "tokens": self.tokens(request),
         }
+
+    def tokens(self, request: HttpRequest) -> dict[str, str]:
+        """The state of each upstream token: for staff alone, since it names accounts."""
+        try:
+            return system.token_states() if system.is_staff(request) else {}
+        except (DatabaseError, InterfaceError):
+            return {}
 
 
 def _is_api(request: HttpRequest) -> bool:

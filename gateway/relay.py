@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import gevent
 from django.conf import settings
@@ -14,13 +15,15 @@ from rest_framework.request import Request
 from apikeys.authentication import key_of
 from gateway.errors import ClientGone, Draining, NothingAvailable, RouteUnknown, TooLarge, fault
 from gateway.reply import Departure, Reply, StreamResponse, whole
-from profiles import catalog, routing
+from profiles import catalog, routing, tokens
 from profiles.catalog import LiveRoute
 from profiles.routing import Lane
-from providers.base import Target
-from providers.conversation import Answer, ChatRequest
+from providers import capabilities, streams
+from providers.base import Provider, Target
+from providers.capabilities import Needs
+from providers.conversation import Answer, ChatRequest, EmbeddingRequest
+from providers.languages.errors import answer_document
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language, Stamp
-from providers.languages.openai import answer_document
 from providers.streams import AnswerStream, ReadyEvents, StraightStream, TranslatedStream, UpstreamEvents
 from providers.wire import client
 from providers.wire.errors import CannotCarry, ProviderError
@@ -64,12 +67,35 @@ class Asked:
         self.language = language
         self.headers: dict[str, str] = {}
         self._request: ChatRequest | None = None
+        self._embedding: EmbeddingRequest | None = None
+        self._needs: Needs | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """What this asks of a model beyond plain text."""
+        if self._needs is None:
+            self._needs = self.language.needs(self.body)
+        return self._needs
+
+    def written_in(self, language: Language, model: str, whole: bool) -> dict[str, Any]:
+        """The body for an upstream that speaks another language. Raises BadRequest or CannotCarry."""
+        if isinstance(language, EmbeddingLanguage):
+            return language.write_embedding_request(self.embedding, model)
+        request = replace(self.request, stream=False) if whole else self.request
+        return language.write_request(request, model)
+
+    @property
+    def embedding(self) -> EmbeddingRequest:
+        if self._embedding is None:
+            self._embedding = cast(EmbeddingLanguage, self.language).parse_embedding(self.body)
+        return self._embedding
 
     @property
     def request(self) -> ChatRequest:
         """The whole request in the words of the middle; only translating needs it. Raises BadRequest."""
         if self._request is None:
-            self._request = self.language.parse_request(self.body)
+            request = self.language.parse_request(self.body)
+            self._request = replace(request, ceiling=self.route.max_output_tokens)
         return self._request
 
 
@@ -116,8 +142,14 @@ def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
     failure: ProviderError | None = None
     refusal: CannotCarry | None = None
     for deployment in routing.in_order(asked.route):
+        if deployment.lacks and (lacking := capabilities.refusal(deployment.lacks, asked.needs)):
+            refusal = refusal or lacking
+            continue
         not_spoken: set[str] = set()
-        for lane in routing.lanes(deployment, asked.language):
+        spoken = False
+        whole = asked.envelope.stream and "streaming" in deployment.lacks
+        for lane in routing.lanes(deployment, asked.language, whole):
+            spoken = True
             try:
                 answer = through(lane, asked, call, departure)
             except CannotCarry as error:
@@ -136,6 +168,9 @@ def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
                 # that has nothing at all for a while is asked in it again.
                 deployment.learned.refused_languages |= not_spoken
                 return answer
+        if not spoken and deployment.speaks():
+            work = asked.language.work
+            refusal = refusal or CannotCarry(f"No model behind this name does this kind of work ({work}).", "model")
     raise failure or refusal or NothingAvailable(asked.route.name)
 
 
@@ -146,40 +181,54 @@ def through(lane: Lane, asked: Asked, call: Call, departure: Departure) -> HttpR
     response = send(lane, lane.language, asked, call)
     try:
         if asked.envelope.stream:
+            # Also where the upstream had to be asked for the whole: it is cut into events.
             stream = open_stream(response, lane, lane.language, asked, call)
             return begin(stream, lane, asked, call, departure)
         body = response.read()
         response.finish()
         return whole(read_whole(body, lane, lane.language, asked, call), headers_of(lane, asked))
-    except BaseException:
+    except BaseException as error:
         response.close()
+        if isinstance(error, ProviderError):
+            response.target.clean(error)
         raise
 
 
-def send(lane: Lane, language: Language, asked: Asked, call: Call) -> client.Response:
-    """The request in the upstream's language, sent; returns once an answer of success has begun."""
-    deployment, target = lane.deployment, lane.deployment.target
-    model, learned = deployment.upstream_model, deployment.learned
+def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool = False) -> client.Response:
+    """The request in the upstream's language, sent; returns once an answer of success has begun.
+
+    A token that the upstream refuses is renewed, and the request sent `again`, once.
+    """
+    deployment, learned = lane.deployment, lane.deployment.learned
+    whole = "streaming" in deployment.lacks
     if lane.straight:
-        body = language.readdress(asked.body, asked.envelope, model, ask_usage=not learned.refuses_usage)
+        ask_usage = not learned.refuses_usage
+        body = language.readdress(asked.body, asked.envelope, deployment.upstream_model, ask_usage)
     else:
-        body = language.write_request(asked.request, model)
+        body = asked.written_in(language, deployment.upstream_model, whole)
         if learned.refuses_usage:
             body.pop("stream_options", None)
+    target = tokens.attached(deployment) if deployment.needs_login else deployment.target
     request = deployment.provider.request(target, lane.path, body)
     call.attempt(lane)
-    response = client.send(request, target, asked.envelope.stream)
+    response = client.send(request, target, asked.envelope.stream and not whole)
+    if header := deployment.provider.node_header:
+        call.answered_by(response.header(header))
     if 200 <= response.status < 300:
         return response
-    error = refusal_of(response, language, target)
+    error = refusal_of(response, deployment.provider, target)
     if error.kind == "unsupported_field" and asked.envelope.stream and not learned.refuses_usage:
         learned.refuses_usage = True
-        call.attempt_failed(error.kind, error.upstream_status)
-        return send(lane, language, asked, call)
-    raise error
+    elif error.kind == "auth" and error.upstream_status == 401 and target.token and not again:
+        tokens.refused(deployment, target.token)
+        again = True
+    else:
+        raise error
+    call.attempt_failed(error.kind, error.upstream_status)
+    return send(lane, language, asked, call, again)
 
 
-def refusal_of(response: client.Response, language: Language, target: Target) -> ProviderError:
+def refusal_of(response: client.Response, provider: Provider, target: Target) -> ProviderError:
     if 300 <= response.status < 400:
         response.close()
         return ProviderError(
@@ -187,8 +236,8 @@ def refusal_of(response: client.Response, language: Language, target: Target) ->
             kind="broken",
             upstream_status=response.status,
         )
-    error = language.read_error(response.status, response.read_error(), target.profile)
-    error.message = target.without_secrets(error.message)
+    error = provider.read_error(response.status, response.read_error(), target.profile)
+    target.clean(error)
     retry_after = response.header("retry-after")
     error.retry_after = float(retry_after) if retry_after.isdecimal() else None
     return error
@@ -196,23 +245,25 @@ def refusal_of(response: client.Response, language: Language, target: Target) ->
 
 def headers_of(lane: Lane, asked: Asked) -> dict[str, str]:
     """What was changed on the way: a limit that was lowered, and fields with no place in another language."""
-    if lane.straight or asked.language.work == "embedding" or not asked.request.extras:
+    if lane.straight or isinstance(asked.language, EmbeddingLanguage):
+        return asked.headers
+    dropped = (lane.language or lane.deployment.provider).dropped(asked.request)
+    if not dropped:
         return asked.headers
     # Names are the caller's own text: what is no plain word is shown as an escape, never as it came.
-    names = [name if name.isidentifier() and name.isascii() else ascii(name) for name in asked.request.extras]
+    names = [name if name.isidentifier() and name.isascii() else ascii(name) for name in dropped]
     return {**asked.headers, "x-gateway-dropped": ", ".join(sorted(names))[:LONGEST_HEADER]}
 
 
 def open_stream(response: client.Response, lane: Lane, language: Language, asked: Asked, call: Call) -> AnswerStream:
-    target = lane.deployment.target
-    if response.content_type == "text/event-stream":
+    if response.content_type == language.stream_type.partition(";")[0]:
         if lane.straight:
             tap = language.tap(shown_model(lane, asked), asked.envelope.include_usage)
-            return StraightStream(response, tap, target)
-        return TranslatedStream(UpstreamEvents(response, language.reader(), target), writer(lane, asked, call))
+            return StraightStream(response, tap)
+        reader = language.reader(asked.request)
+        return TranslatedStream(UpstreamEvents(response, reader), writer(lane, asked, call))
     # A server that does not stream: its whole answer is cut into events.
-    answer = language.read_answer(answer_document(response.read()))
-    response.finish()
+    answer = language.read_answer(answer_document(streams.read_unstreamed(response)), asked.request)
     return TranslatedStream(ReadyEvents(answer.events()), writer(lane, asked, call))
 
 
@@ -224,7 +275,7 @@ def begin(stream: AnswerStream, lane: Lane, asked: Asked, call: Call, departure:
         stream.close()
         raise
     call.first_token()
-    reply = Reply(stream, call, asked.language, departure)
+    reply = Reply(stream, call, departure)
     return StreamResponse(reply, asked.language.stream_type, headers_of(lane, asked))
 
 
@@ -233,8 +284,13 @@ def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: 
         written, call.usage, _ = language.pass_answer(body, shown_model(lane, asked))
         if call.usage is None and language.work != "embedding":
             call.pieces = language.read_answer(answer_document(body)).guessed_tokens()
+    elif isinstance(language, EmbeddingLanguage):
+        vectors = language.read_embeddings(answer_document(body))
+        call.usage = vectors.usage
+        caller = cast(EmbeddingLanguage, asked.language)
+        written = caller.write_embeddings(vectors, asked.embedding, stamp(lane, asked, call))
     else:
-        answer = language.read_answer(answer_document(body))
+        answer = language.read_answer(answer_document(body), asked.request)
         call.usage, call.pieces = answer.usage, answer.guessed_tokens()
         written = asked.language.write_answer(answer, stamp(lane, asked, call))
     call.close(Ending.COMPLETED, 200)
@@ -245,11 +301,10 @@ def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> Htt
     """An account kind that needs no upstream."""
     provider, target = lane.deployment.provider, lane.deployment.target
     if isinstance(asked.language, EmbeddingLanguage):
-        wanted = asked.language.parse_embedding(asked.body)
         call.attempt(lane)
-        vectors = provider.embed(wanted, target)
+        vectors = provider.embed(asked.embedding, target)
         call.usage = vectors.usage
-        written = asked.language.write_embeddings(vectors, wanted, stamp(lane, asked, call))
+        written = asked.language.write_embeddings(vectors, asked.embedding, stamp(lane, asked, call))
         call.close(Ending.COMPLETED, 200)
         return whole(written, asked.headers)
     pause: Callable[[float], None] = gevent.sleep

@@ -11,7 +11,6 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from gateway.errors import ClientGone, Draining, fault
-from providers.languages.language import Language
 from providers.streams import AnswerStream
 from providers.wire.errors import ProviderError
 from usage.metering import Call
@@ -104,10 +103,9 @@ def _tcp_state(sock: socket.socket) -> int:
 class Reply:
     """The body of a streamed answer. Whoever iterates must close it; `close` always reaches the upstream."""
 
-    def __init__(self, stream: AnswerStream, call: Call, language: Language, departure: Departure) -> None:
+    def __init__(self, stream: AnswerStream, call: Call, departure: Departure) -> None:
         self._stream = stream
         self._call = call
-        self._language = language
         self._departure = departure
         self._over = False
         departure.streaming = True
@@ -158,7 +156,7 @@ class Reply:
         trouble = fault(error)
         self._settle(ending, trouble.code or "")
         self._over = True
-        return self._language.write_stream_error(trouble, self._call.request_id)
+        return self._stream.fail(trouble, self._call.request_id)
 
     def _settle(self, ending: Ending, error_code: str = "") -> None:
         if not self._call.closed:

@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib.auth import get_user
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, connection
+from django.http import HttpRequest
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,8 +17,8 @@ from rest_framework.views import APIView
 
 from apikeys import keyring
 from gateway import VERSION, schema
-from profiles import board, catalog
-from profiles.models import WorkerState
+from profiles import board, catalog, tokens
+from profiles.models import Token, WorkerState
 from usage import background
 from usage.metering import journal
 
@@ -67,26 +68,38 @@ class Info(OpenView):
     @schema.system
     def get(self, http: Request) -> Response:
         document: dict[str, Any] = {"service": "switchboard", "version": VERSION}
-        if is_staff(http):
+        if is_staff(http._request):
             document |= staff_details()
         return Response(document)
 
 
-def is_staff(http: Request) -> bool:
+def is_staff(http: HttpRequest) -> bool:
     """Only a request with a session cookie asks the database who it is."""
-    if not hasattr(http._request, "session") or not http._request.COOKIES:
+    if not hasattr(http, "session") or not http.COOKIES:
         return False
     try:
-        user = get_user(http._request)
+        user = get_user(http)
         return bool(user.is_active and user.is_staff)
     except (DatabaseError, InterfaceError):
         return False
+
+
+def token_states() -> dict[str, str]:
+    """How the token of each profile that needs one is doing, in a word. Raises DatabaseError."""
+    accounts = catalog.live.value.accounts
+    if not accounts:
+        return {}
+    now = timezone.now()
+    rows = {row.profile_id: row for row in Token.objects.filter(profile_id__in=accounts)}
+    states = {target.profile: tokens.token_state(rows.get(pk), now) for pk, (_, target) in accounts.items()}
+    return dict(sorted(states.items()))
 
 
 def staff_details() -> dict[str, Any]:
     try:
         live = board.live_since(timezone.now())
         workers = list(WorkerState.objects.filter(seen_at__gte=live).values("host", "pid", "started_at", "state"))
+        upstream_tokens = token_states()
     except (DatabaseError, InterfaceError):
         return {"database": "unreachable"}
     totals: Counter[str] = Counter()
@@ -98,6 +111,7 @@ def staff_details() -> dict[str, Any]:
         "background": "running" if background.is_running() else "not running",
         "workers": [{**worker, "started_at": worker["started_at"].isoformat()} for worker in workers],
         "totals": dict(totals),
+        "tokens": upstream_tokens,
         "routes": len(catalog.live.value.routes),
         "keys": len(keyring.live.value),
     }

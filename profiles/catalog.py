@@ -10,7 +10,8 @@ from types import MappingProxyType
 from profiles.models import Deployment, Profile, Route
 from profiles.secrets import SealBroken
 from profiles.watch import Watched
-from providers.base import Provider, Target
+from providers.base import Provider, Target, UpstreamModel
+from providers.capabilities import Capability
 
 log = logging.getLogger("switchboard.catalog")
 
@@ -41,17 +42,23 @@ class LiveDeployment:
 
     id: int
     profile_id: int
-    upstream_model: str
+    model: UpstreamModel
     priority: int
     weight: int
     prices: Prices
     provider: Provider
     target: Target
+    lacks: frozenset[Capability]
+    needs_login: bool
     learned: Learned = field(default_factory=Learned)
+
+    @property
+    def upstream_model(self) -> str:
+        return self.model.name
 
     def speaks(self) -> Mapping[str, str]:
         """Language name -> path, without those the upstream turned out not to have."""
-        spoken = self.provider.speaks(self.upstream_model)
+        spoken = self.provider.speaks(self.model, self.target)
         if not self.learned.refused_languages:
             return spoken
         return {name: path for name, path in spoken.items() if name not in self.learned.refused_languages}
@@ -74,18 +81,22 @@ class LiveRoute:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
+    """`accounts` are the profiles (by id) that need a login."""
+
     routes: Mapping[str, LiveRoute]
+    accounts: Mapping[int, tuple[Provider, Target]]
 
     def __iter__(self) -> Iterator[LiveRoute]:
         return iter(self.routes.values())
 
 
-EMPTY = Catalog(MappingProxyType({}))
+EMPTY = Catalog(MappingProxyType({}), MappingProxyType({}))
 
 
 def load() -> Catalog:
     """Read the enabled routes with the places that serve them. A profile that cannot be opened is left out."""
     targets: dict[int, tuple[Provider, Target]] = {}
+    strangers: set[int] = set()
     for profile in Profile.objects.filter(enabled=True):
         provider = profile.provider
         if provider is None:
@@ -93,6 +104,8 @@ def load() -> Catalog:
             continue
         try:
             targets[profile.pk] = (provider, profile.open())
+            if profile.third_party:
+                strangers.add(profile.pk)
         except SealBroken:
             log.error("profile_cannot_be_opened", extra={"profile": profile.name})
     places: dict[int, list[LiveDeployment]] = {}
@@ -109,11 +122,14 @@ def load() -> Catalog:
             upstream_name=route.model_name == Route.ModelName.UPSTREAM,
             public=route.public,
             created=int(route.created_at.timestamp()),
-            deployments=tuple(places.get(route.pk, ())),
+            deployments=tuple(
+                place for place in places.get(route.pk, ()) if route.third_party or place.profile_id not in strangers
+            ),
         )
         for route in Route.objects.filter(enabled=True)
     }
-    return Catalog(MappingProxyType(routes))
+    accounts = {pk: (provider, target) for pk, (provider, target) in targets.items() if provider.needs_login(target)}
+    return Catalog(MappingProxyType(routes), MappingProxyType(accounts))
 
 
 def _deployment(row: Deployment, provider: Provider, target: Target) -> LiveDeployment:
@@ -125,8 +141,18 @@ def _deployment(row: Deployment, provider: Provider, target: Target) -> LiveDepl
         row.price_reasoning,
         row.price_audio,
     )
+    model = row.model
     return LiveDeployment(
-        row.pk, row.profile_id, row.upstream_model, row.priority, row.weight, prices, provider, target
+        row.pk,
+        row.profile_id,
+        model,
+        row.priority,
+        row.weight,
+        prices,
+        provider,
+        target,
+        provider.lacks(model),
+        provider.needs_login(target),
     )
 
 

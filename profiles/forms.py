@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import ssl
 from typing import Any
@@ -9,7 +10,6 @@ from urllib.parse import urlsplit
 
 from django import forms
 from unfold.widgets import (
-    UnfoldAdminCheckboxSelectMultipleWidget,
     UnfoldAdminIntegerFieldWidget,
     UnfoldAdminPasswordWidget,
     UnfoldAdminSelectWidget,
@@ -18,13 +18,16 @@ from unfold.widgets import (
     UnfoldBooleanSwitchWidget,
 )
 
-from profiles.models import WORKS, Deployment, Profile, Route
+from profiles import key_pairs
+from profiles.models import Profile
 from profiles.secrets import SealBroken
+from providers import keypairs
 from providers.base import Provider, Setting
 from providers.registry import kinds
 
 KEPT = "Set. Leave empty to keep it"
 NOT_SET = "Not set"
+NEW_KEY_PAIR = "new_key_pair"
 # What frames a request is ours to say; a second one would break it.
 OUR_HEADERS = {"connection", "content-length", "content-type", "host", "te", "transfer-encoding", "upgrade"}
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -57,6 +60,7 @@ class ProfileForm(forms.ModelForm):
             "kind",
             "enabled",
             "third_party",
+            "sync_minutes",
             "connect_timeout",
             "first_event_timeout",
             "idle_timeout",
@@ -67,13 +71,17 @@ class ProfileForm(forms.ModelForm):
         widgets = {"kind": forms.HiddenInput(), "notes": UnfoldAdminTextareaWidget(attrs={"rows": 3})}
         help_texts = {
             "enabled": "Switch off to take every route away from this account.",
-            "third_party": "Prompts leave for machines that are not under contract. A mark for people: nothing is "
-            "refused for it.",
+            "third_party": "Prompts leave for machines that are not under contract: only routes that allow it are "
+            "served from here.",
+            "sync_minutes": "Minutes. New models become routes, vanished ones are switched off, nothing is deleted. "
+            "Empty: only when asked.",
         }
+        labels = {"sync_minutes": "Look for models every"}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._values = self._open()
+        self.public_line = ""  # of a key pair made on the way
         for setting in self.provider.settings:
             name = field_name(setting)
             if setting.secret:
@@ -99,6 +107,16 @@ class ProfileForm(forms.ModelForm):
                 required=False,
                 widget=UnfoldBooleanSwitchWidget(),
             )
+        if self.makes_key_pair():
+            self.fields[NEW_KEY_PAIR] = forms.BooleanField(
+                label="Generate a key pair",
+                help_text="Instead of a private key of your own: the next page shows the public half, once.",
+                required=False,
+                widget=UnfoldBooleanSwitchWidget(),
+            )
+
+    def makes_key_pair(self) -> bool:
+        return self.provider.kind in key_pairs.KINDS and not self._values["secrets"].get(key_pairs.FIRST)
 
     def _open(self) -> dict[str, Any]:
         profile: Profile = self.instance
@@ -168,17 +186,40 @@ class ProfileForm(forms.ModelForm):
             name = field_name(setting)
             if name in cleaned and (cleaned[name] or not setting.secret):
                 try:
-                    cleaned[name] = setting.clean(str(cleaned[name] or ""))
+                    cleaned[name] = setting.clean("" if cleaned[name] is None else str(cleaned[name]))
                 except ValueError as error:
                     self.add_error(name, str(error))
         for name in self.secret_names():
             if cleaned.get(name) and cleaned.get(f"forget_{name}"):
                 self.add_error(name, "Either enter a new value or forget the old one.")
+        if not self.errors and cleaned.get(NEW_KEY_PAIR):
+            self._make_key_pair()
+        if not self.errors:
+            try:
+                self.provider.check(self._draft().open())
+            except ValueError as error:
+                self.add_error(None, str(error))
         return cleaned
 
-    def save(self, commit: bool = True) -> Profile:
-        values, cleaned = self._values, self.cleaned_data
-        settings = dict(self.instance.settings)
+    def _make_key_pair(self) -> None:
+        secret = f"secret_{key_pairs.FIRST}"
+        if self.cleaned_data[secret]:
+            self.add_error(secret, "Either enter a private key or have a pair generated.")
+        elif not self.cleaned_data["setting_user"]:
+            self.add_error("setting_user", "A key pair belongs to a user: enter the name.")
+        else:
+            self.cleaned_data[secret], self.public_line = keypairs.new_pair()
+
+    def _draft(self) -> Profile:
+        """The profile as it would be stored, secrets included."""
+        draft: Profile = copy.copy(self.instance)
+        draft.kind, draft.name = self.provider.kind, self.cleaned_data["name"]
+        self._fill(draft)
+        return draft
+
+    def _fill(self, profile: Profile) -> None:
+        values, cleaned = copy.deepcopy(self._values), self.cleaned_data
+        settings = dict(profile.settings)
         for setting in self.provider.settings:
             name = field_name(setting)
             if not setting.secret:
@@ -192,8 +233,11 @@ class ProfileForm(forms.ModelForm):
                 values[key] = empty
             elif cleaned[name]:
                 values[key] = cleaned[name]
-        self.instance.settings = settings
-        self.instance.seal(values)
+        profile.settings = settings
+        profile.seal(values)
+
+    def save(self, commit: bool = True) -> Profile:
+        self._fill(self.instance)
         return super().save(commit)  # type: ignore[no-any-return]
 
 
@@ -204,10 +248,12 @@ def field_name(setting: Setting) -> str:
 def _plain_field(setting: Setting) -> forms.Field:
     options: dict[str, Any] = {"label": setting.label, "help_text": setting.help, "required": False}
     if setting.kind == "choice":
-        choices = [(choice, choice) for choice in setting.choices]
+        choices = [(choice, choice or "not set") for choice in setting.choices]
         return forms.ChoiceField(choices=choices, widget=UnfoldAdminSelectWidget(), **options)
     if setting.kind == "integer":
-        return forms.IntegerField(min_value=0, widget=UnfoldAdminIntegerFieldWidget(), **options)
+        return forms.IntegerField(
+            min_value=0, max_value=setting.most, widget=UnfoldAdminIntegerFieldWidget(), **options
+        )
     if setting.kind == "lines":
         return forms.CharField(widget=UnfoldAdminTextareaWidget(attrs={"rows": 4}), **options)
     return forms.CharField(
@@ -219,56 +265,6 @@ def form_for(kind: str) -> type[ProfileForm]:
     """Raises KeyError for a kind this version does not know."""
     provider = kinds()[kind]
     return type(f"{type(provider).__name__}ProfileForm", (ProfileForm,), {"provider": provider})
-
-
-class RouteForm(forms.ModelForm):
-    works = forms.MultipleChoiceField(
-        label="Kinds of work",
-        choices=WORKS,
-        widget=UnfoldAdminCheckboxSelectMultipleWidget(),
-        initial=[w for w, _ in WORKS],
-        help_text="What callers may ask of it.",
-    )
-
-    class Meta:
-        model = Route
-        fields = ("name", "works", "context_window", "max_output_tokens", "model_name", "public", "enabled")
-        help_texts = {
-            "context_window": "Tokens; only shown to callers.",
-            "model_name": "What “model” says in an answer: the name that was asked for, or the upstream's own.",
-            "public": "Named on the status page, to everyone, without a key.",
-            "enabled": "While it is off, callers are told that there is no such model.",
-        }
-
-    def clean_name(self) -> str:
-        return printable(self.cleaned_data["name"])
-
-
-class DeploymentForm(forms.ModelForm):
-    class Meta:
-        model = Deployment
-        fields = (
-            "route",
-            "profile",
-            "upstream_model",
-            "priority",
-            "weight",
-            "price_input",
-            "price_cached",
-            "price_cache_write",
-            "price_output",
-            "price_reasoning",
-            "price_audio",
-            "enabled",
-        )
-        help_texts = {
-            "price_input": "Empty: costs nothing.",
-            "price_output": "Empty: costs nothing.",
-            "enabled": "Switch off to take this place out without losing its prices.",
-        }
-
-    def clean_upstream_model(self) -> str:
-        return printable(self.cleaned_data["upstream_model"])
 
 
 def printable(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Any
 
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -11,7 +12,8 @@ from django.db import models
 from profiles import secrets
 from profiles.money import PriceField
 from profiles.revision import Configuration, ConfigurationQuerySet, Revision
-from providers.base import Provider, Target
+from providers.base import Provider, Target, UpstreamModel
+from providers.capabilities import known
 from providers.registry import kinds
 
 __all__ = [
@@ -56,6 +58,15 @@ class Profile(Configuration):
     third_party = models.BooleanField(
         "third party", default=False, help_text="Prompts leave for machines that are not under contract."
     )
+    sync_minutes = models.PositiveIntegerField(
+        "look for models every",
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1), MaxValueValidator(10_080)],
+        help_text="Minutes. New models become routes, vanished ones are switched off. Empty: only when asked.",
+    )
+    synced_at = models.DateTimeField(null=True, blank=True, editable=False)
+    sync_error = models.TextField(blank=True, default="", editable=False)
     notes = models.TextField(blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -99,12 +110,25 @@ class Profile(Configuration):
 
 
 class Token(models.Model):
-    """What an upstream's identity provider gave us for a profile; renewed ahead of its end."""
+    """What a login at an upstream gave us for a profile; renewed ahead of its end.
+
+    `number` counts the tokens and the refusals, so that of several who want a new one a single one fetches it, under a
+    lease until `lease_until`. `credential` is a digest of what the login was made from: with another
+    credential the token is nobody's.
+    """
 
     profile = models.OneToOneField(Profile, on_delete=models.CASCADE, related_name="token")
     sealed = models.TextField(editable=False, default="", blank=True)
+    made_with = models.CharField(max_length=200, blank=True, default="")
+    credential = models.CharField(max_length=64, blank=True, default="", editable=False)
+    number = models.PositiveBigIntegerField(default=0, editable=False)
     obtained_at = models.DateTimeField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    refused = models.BooleanField(default=False, editable=False)
+    lease_until = models.DateTimeField(null=True, blank=True, editable=False)
+    failures = models.PositiveIntegerField("failures in a row", default=0)
+    failed_at = models.DateTimeField(null=True, blank=True)
+    next_try_at = models.DateTimeField(null=True, blank=True)
     last_error = models.TextField(blank=True, default="")
 
     class Meta:
@@ -112,6 +136,12 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return f"Token of {self.profile}"
+
+    @property
+    def lifetime(self) -> timedelta:
+        if self.obtained_at is None or self.expires_at is None:
+            return timedelta()
+        return self.expires_at - self.obtained_at
 
 
 class Route(Configuration):
@@ -134,6 +164,11 @@ class Route(Configuration):
     )
     model_name = models.CharField("model in answers", max_length=10, choices=ModelName.choices, default=ModelName.ROUTE)
     public = models.BooleanField(default=False, help_text="Named on the status page, to everyone.")
+    third_party = models.BooleanField(
+        "may leave for third parties",
+        default=False,
+        help_text="Whether profiles marked as third party may serve it: prompts then reach machines of strangers.",
+    )
     enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
@@ -151,6 +186,23 @@ class Deployment(Configuration):
     route = models.ForeignKey(Route, on_delete=models.CASCADE, related_name="deployments")
     profile = models.ForeignKey(Profile, on_delete=models.CASCADE, related_name="deployments")
     upstream_model = models.CharField(max_length=300, help_text="What the upstream calls this model.")
+    upstream_url = models.CharField(
+        "address of the model",
+        max_length=500,
+        blank=True,
+        default="",
+        help_text="Only where each model has an address of its own, as a deployment of SAP AI Core has.",
+    )
+    capabilities = models.JSONField(
+        default=dict, blank=True, help_text="What you know better than the upstream's listing: yes or no."
+    )
+    listed = models.JSONField("as listed", default=dict, blank=True, editable=False)
+    vanished_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        editable=False,
+        help_text="When the upstream stopped listing it, and it was switched off.",
+    )
     priority = models.PositiveIntegerField(default=0, help_text="Lower is tried first.")
     weight = models.PositiveIntegerField(
         default=1, validators=[MinValueValidator(1)], help_text="Share of the calls among equal priorities."
@@ -167,7 +219,7 @@ class Deployment(Configuration):
         ordering = ("route__name", "priority", "pk")
         constraints = (
             models.UniqueConstraint(
-                fields=("route", "profile", "upstream_model"),
+                fields=("route", "profile", "upstream_model", "upstream_url"),
                 name="one_deployment_per_place",
                 violation_error_message="This route is already served by this model of this profile.",
             ),
@@ -175,6 +227,20 @@ class Deployment(Configuration):
 
     def __str__(self) -> str:
         return f"{self.route} at {self.profile}"
+
+    @property
+    def model(self) -> UpstreamModel:
+        """What is known of it: the operator's word wins over the listing's."""
+        listed = self.listed
+        return UpstreamModel(
+            name=self.upstream_model,
+            context_window=listed.get("context_window"),
+            max_output_tokens=listed.get("max_output_tokens"),
+            capabilities=known(listed.get("capabilities")) | known(self.capabilities),
+            url=self.upstream_url,
+            family=listed.get("family") or "",
+            note=listed.get("note") or "",
+        )
 
 
 class WorkerState(models.Model):

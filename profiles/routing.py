@@ -38,19 +38,22 @@ def in_order(route: LiveRoute) -> Iterator[LiveDeployment]:
         yield chosen
 
 
-def lanes(deployment: LiveDeployment, language: Language) -> Iterator[Lane]:
+def lanes(deployment: LiveDeployment, language: Language, whole: bool) -> Iterator[Lane]:
     """The ways from a caller's language to this deployment, best first.
 
-    The caller's own language is best. What an upstream turns out not to have while the lanes are being
+    The caller's own language is best, unless a stream must be made from an answer that comes `whole`; then
+    come those made for the same work. What an upstream turns out not to have while the lanes are being
     tried is not offered again.
     """
     if deployment.provider.answers_itself:
         yield Lane(deployment, None, "", straight=False)
         return
-    if path := deployment.speaks().get(language.name):
+    if not whole and (path := deployment.speaks().get(language.name)):
         yield Lane(deployment, language, path, straight=True)
-    if language.work == "embedding":
-        return
-    for name, path in deployment.speaks().items():
-        if name != language.name and LANGUAGES[name].work != "embedding":
-            yield Lane(deployment, LANGUAGES[name], path, straight=False)
+    vectors = language.work == "embedding"
+    others = [
+        Lane(deployment, LANGUAGES[name], path, straight=False)
+        for name, path in deployment.speaks().items()
+        if (whole or name != language.name) and (LANGUAGES[name].work == "embedding") is vectors
+    ]
+    yield from sorted(others, key=lambda lane: lane.language is None or lane.language.work != language.work)

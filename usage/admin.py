@@ -14,8 +14,8 @@ from unfold.paginator import InfinitePaginator
 
 from apikeys.models import APIKey
 from profiles import moments
-from profiles.admin import ReadOnly, is_pk
 from profiles.models import Profile, Route
+from profiles.operator_pages import ReadOnly, is_pk
 from usage.models import Ending, TokensFrom, UsageRecord
 
 CENTIMILLI = 100_000  # nano-USD: a hundredth of a cent, the least the list shows
@@ -195,10 +195,16 @@ class UsageRecordAdmin(ReadOnly):
     @display(description="Attempts")
     def shown_attempts(self, record: UsageRecord) -> str:
         lines = [
-            (number, attempt.get("profile", ""), attempt.get("model", ""), attempt.get("error", "answered"))
+            (
+                number,
+                attempt.get("profile", ""),
+                attempt.get("model", ""),
+                attempt.get("error", "answered"),
+                f" by {attempt['node']}" if attempt.get("node") else "",
+            )
             for number, attempt in enumerate(record.attempts, 1)
         ]
-        return format_html_join("", "{}. {}, {}: {}<br>", lines) or "no upstream was asked"
+        return format_html_join("", "{}. {}, {}: {}{}<br>", lines) or "no upstream was asked"
 
     @display(description="Tags")
     def shown_tags(self, record: UsageRecord) -> str:

@@ -1,4 +1,4 @@
-"""The one background process of a machine: drains journals and sweeps. Never in a serving worker."""
+"""The one background process of a machine: drains journals, sweeps, renews tokens, syncs models."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 
 from django.conf import settings
@@ -19,10 +20,13 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, connections
 from django.utils import timezone
 
+from profiles import discovery, tokens
 from usage import ledger
 
 DRAIN_EVERY = 0.5  # seconds
 SWEEP_EVERY = 60.0  # seconds
+RENEW_EVERY = 0.5  # seconds between two looks at the upstreams' tokens
+SYNC_EVERY = 10.0  # seconds between two looks at which account's models are due
 
 log = logging.getLogger("switchboard.background")
 
@@ -100,6 +104,9 @@ def _take(descriptor: int) -> bool:
 def _work(lifeline: Lifeline) -> None:
     swept_at = 0.0
     drained = False
+    # Upstreams are slow at times, and rows must not wait for them.
+    for work, pause in ((tokens.renew_due, RENEW_EVERY), (discovery.sync_due, SYNC_EVERY)):
+        Thread(target=_again_and_again, args=(work, pause), daemon=True).start()
     try:
         while True:
             drained = _step(ledger.drain)
@@ -112,6 +119,12 @@ def _work(lifeline: Lifeline) -> None:
         # database that is away keeps nobody waiting: the journals are read at the next start.
         if drained:
             _step(ledger.drain)
+
+
+def _again_and_again(work: Callable[[], object], pause: float) -> None:
+    while True:
+        _step(work)
+        time.sleep(pause)
 
 
 def _step(work: Callable[[], object]) -> bool:

@@ -92,6 +92,11 @@ class Call:
         if self.attempts:
             self.attempts[-1] |= {"error": error, "status": status, "ms": self._elapsed_ms()}
 
+    def answered_by(self, node: str) -> None:
+        """Which machine of the upstream answered, in its own words."""
+        if node and self.attempts:
+            self.attempts[-1]["node"] = node[:200]
+
     def first_token(self) -> None:
         if self._first_token is None:
             self._first_token = time.monotonic()

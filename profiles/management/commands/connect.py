@@ -10,11 +10,11 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from profiles.models import Deployment, Profile, Route
+from profiles import discovery
+from profiles.models import Profile
 from profiles.secrets import SealBroken
-from providers.base import Provider
+from providers.base import Provider, UpstreamModel
 from providers.registry import kinds
-from providers.wire import control
 from providers.wire.errors import ProviderError
 
 TIMEOUTS = ("connect_timeout", "first_event_timeout", "idle_timeout", "total_timeout")
@@ -30,7 +30,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--secret", action="append", default=[], metavar="FIELD=VALUE", help="VALUE, @FILE, or - for standard input"
         )
-        parser.add_argument("--routes", metavar="all|A,B", help="make routes of these upstream models")
+        parser.add_argument("--test", action="store_true", help="say what was reached, as whom, and how fast")
+        parser.add_argument("--fetch", action="store_true", help="list the models of the account")
+        parser.add_argument(
+            "--routes", metavar="all|A,B=NAME", help="make routes of these upstream models, under names of your own"
+        )
+        parser.add_argument("--sync", metavar="MINUTES|manual", help="look for new and vanished models so often")
+        parser.add_argument(
+            "--third-party", action="store_true", help="the routes made may leave for machines of strangers"
+        )
         parser.add_argument("--proxy", metavar="URL", help="reach the upstream through this proxy")
         parser.add_argument("--header", action="append", default=[], metavar="NAME=VALUE", help="send this header too")
         for name in TIMEOUTS:
@@ -51,12 +59,21 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(" ".join(error.messages)) from error
         # Asked before anything is written, so that a wrong address or key leaves nothing behind.
-        models = self.models(profile, provider, options["routes"]) if options["routes"] else []
+        try:
+            models, names = self.ask(profile, provider, options)
+        except ProviderError as error:
+            raise CommandError(f"'{profile.name}' was not {'connected' if made else 'changed'}. {error}") from error
         with transaction.atomic():
             profile.save()
-            routes = [self.serve(profile, model) for model in models]
+            served = discovery.adopt(profile, models, names, options["third_party"])
+        routes = [deployment.route.name for deployment in served]
         done = f"{'Connected' if made else 'Changed'} {provider.kind} profile '{profile.name}'"
         self.stdout.write(f"{done} with {len(routes)} route(s): {', '.join(routes)}." if routes else f"{done}.")
+        if profile.third_party and routes and not options["third_party"]:
+            self.stdout.write(
+                "Its machines are strangers', so a route serves from it only when it says so: "
+                "connect with --third-party, or tick “May leave for third parties” on the route."
+            )
 
     def fill(self, profile: Profile, provider: Provider, options: dict[str, Any]) -> None:
         values = dict(profile.settings)
@@ -66,6 +83,8 @@ class Command(BaseCommand):
             if not setting.secret and not values.get(setting.name):
                 values[setting.name] = self.clean(provider, setting.name, "", secret=False)
         profile.settings = values
+        if options["sync"] is not None:
+            profile.sync_minutes = self.minutes(options["sync"])
         try:
             sealed = profile.sealed_values()
         except SealBroken as error:
@@ -82,6 +101,10 @@ class Command(BaseCommand):
         for name in TIMEOUTS:
             if options[name] is not None:
                 setattr(profile, name, options[name])
+        try:
+            provider.check(profile.open())
+        except ValueError as error:
+            raise CommandError(str(error)) from error
 
     def clean(self, provider: Provider, name: str, value: str, secret: bool) -> str:
         fitting = [setting.name for setting in provider.settings if setting.secret is secret]
@@ -93,22 +116,53 @@ class Command(BaseCommand):
         except ValueError as error:
             raise CommandError(str(error)) from error
 
-    def models(self, profile: Profile, provider: Provider, wanted: str) -> list[str]:
-        names = [name.strip() for name in wanted.split(",") if name.strip()]
-        if names != ["all"]:
-            return names
-        try:
-            found = control.list_models(provider, profile.open())
-        except ProviderError as error:
-            raise CommandError(f"The models could not be listed. {error.message}") from error
-        if not found:
-            raise CommandError("The upstream lists no models. Name them: --routes a,b.")
-        return [model.name for model in found]
+    def ask(
+        self, profile: Profile, provider: Provider, options: dict[str, Any]
+    ) -> tuple[list[UpstreamModel], dict[str, str]]:
+        """The models that shall be served, and the names wished for them. Raises ProviderError."""
+        target = profile.open()
+        found: list[UpstreamModel] = []
+        if options["test"]:
+            reached = discovery.reach(provider, target)
+            self.stdout.write(str(reached))
+            found = list(reached.models)
+        wanted = dict(_wish(word) for word in (options["routes"] or "").split(",") if word.strip())
+        everything = list(wanted) == ["all"]
+        # A model with an address of its own cannot be served before its address is known.
+        needed = options["fetch"] or everything or (wanted and provider.has_addressed_models)
+        if needed and not options["test"]:  # which has listed them already, and an identity provider counts logins
+            found = discovery.fetch(provider, target)
+        if options["fetch"]:
+            self.show(provider, found)
+        if everything:
+            if not found:
+                raise CommandError("The upstream lists no models. Name them: --routes a,b.")
+            return found, {}
+        if not provider.has_addressed_models:
+            listed = {model.name: model for model in [*provider.known_models(), *found]}
+            return [listed.get(name, UpstreamModel(name)) for name in wanted], wanted
+        if absent := wanted.keys() - {model.name for model in found}:
+            raise CommandError(f"The account serves no {', '.join(sorted(absent))}. See what it does: --fetch.")
+        return [model for model in found if model.name in wanted], wanted
 
-    def serve(self, profile: Profile, model: str) -> str:
-        route, _ = Route.objects.get_or_create(name=model)
-        Deployment.objects.get_or_create(route=route, profile=profile, upstream_model=model)
-        return route.name
+    def show(self, provider: Provider, found: list[UpstreamModel]) -> None:
+        for model in found:
+            able = ", ".join(name for name, has in model.capabilities.items() if has)
+            words = (model.name, provider.offered_as(model.name), able, model.note)
+            self.stdout.write("  ".join(word for word in words if word))
+
+    def minutes(self, wish: str) -> int | None:
+        if wish == "manual":
+            return None
+        if not wish.isdecimal():
+            raise CommandError("--sync takes a number of minutes, or manual.")
+        return int(wish)
+
+
+def _wish(word: str) -> tuple[str, str]:
+    """An upstream's model and the name it shall have, empty for the usual one."""
+    model, _, name = word.strip().rpartition("=") if "=" in word else (word.strip(), "", "")
+    return model, name
 
 
 def _pairs(items: list[str]) -> list[tuple[str, str]]:

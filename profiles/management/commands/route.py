@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from profiles.models import Deployment, Profile, Route
+from providers.capabilities import CAPABILITIES
 
 
 class Command(BaseCommand):
@@ -21,6 +22,11 @@ class Command(BaseCommand):
         parser.add_argument("--priority", type=int, default=None, help="lower is tried first (0)")
         parser.add_argument("--max-output-tokens", type=int, default=None, help="larger requests are lowered to this")
         parser.add_argument("--context-window", type=int, default=None, help="tokens, shown to callers")
+
+        parser.add_argument("--url", metavar="ADDRESS", help="of the model itself, where each has its own")
+        parser.add_argument("--can", action="append", default=[], choices=CAPABILITIES, help="what the model can do")
+        parser.add_argument("--cannot", action="append", default=[], choices=CAPABILITIES, help="what it cannot do")
+        parser.add_argument("--third-party", action="store_true", help="it may leave for machines of strangers")
 
     def handle(self, **options: Any) -> None:
         profile_name, colon, model = options["place"].partition(":")
@@ -35,10 +41,14 @@ class Command(BaseCommand):
             for name in ("max_output_tokens", "context_window"):
                 if options[name] is not None:
                     setattr(route, name, options[name])
+            route.third_party = route.third_party or options["third_party"]
             _save(route)
             place = {"route": route, "profile": profile, "upstream_model": model}
+            if options["url"] is not None:
+                place["upstream_url"] = options["url"]
             deployment = Deployment.objects.filter(**place).first() or Deployment(**place)
             made_deployment = deployment._state.adding
+            deployment.capabilities |= dict.fromkeys(options["can"], True) | dict.fromkeys(options["cannot"], False)
             for name in ("weight", "priority"):
                 if options[name] is not None:
                     setattr(deployment, name, options[name])
