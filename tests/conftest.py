@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from typing import NoReturn
 
 import psycopg
@@ -48,24 +49,37 @@ def databases() -> Iterator[ExitStack]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@contextmanager
+def starter(folders: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    running: list[Gateway] = []
+
+    def start(**settings: str) -> Gateway:
+        gateway = Gateway(folders.mktemp("gateway"), **settings)
+        running.append(gateway)
+        return gateway.__enter__()
+
+    try:
+        yield start
+    finally:
+        with ThreadPoolExecutor(8) as pool:  # each takes some seconds to end as it should
+            list(pool.map(lambda gateway: gateway.__exit__(), running))
+
+
+@pytest.fixture(scope="module")
 def start_gateway(tmp_path_factory: pytest.TempPathFactory, databases: ExitStack) -> Iterator[StartGateway]:
-    """Starts gateways with settings of their own: `start_gateway(WEB_CONCURRENCY="1")`."""
-    with ExitStack() as running:
-
-        def start(**settings: str) -> Gateway:
-            return running.enter_context(Gateway(tmp_path_factory.mktemp("gateway"), **settings))
-
+    """Starts gateways with settings of their own, `start_gateway(WEB_CONCURRENCY="1")`, which end with the module."""
+    with starter(tmp_path_factory) as start:
         yield start
 
 
 @pytest.fixture(scope="session")
-def live(start_gateway: StartGateway, fake_upstream: FakeOpenAI) -> Gateway:
+def live(tmp_path_factory: pytest.TempPathFactory, fake_upstream: FakeOpenAI) -> Iterator[Gateway]:
     """The gateway most tests share: profile `fake` with a route for each model of the upstream, and hasty `hasty`."""
-    gateway = start_gateway()
-    gateway.connect("fake", fake_upstream.url, KEY, routes="all")
-    gateway.connect("hasty", fake_upstream.url, KEY, connect=1, first_event=1, idle=1, total=4)
-    return gateway
+    with starter(tmp_path_factory) as start:
+        gateway = start()
+        gateway.connect("fake", fake_upstream.url, KEY, routes="all")
+        gateway.connect("hasty", fake_upstream.url, KEY, connect=1, first_event=1, idle=1, total=4)
+        yield gateway
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, sync_playwright
 
-from tests.conftest import StartGateway, lacking
+from tests.conftest import lacking, starter
 from tests.live.server import Gateway
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -89,7 +89,20 @@ def rows(gateway: Gateway, query: str, *values: Any) -> list[Any]:
         return database.execute(query, values).fetchall()
 
 
-@pytest.fixture(scope="session")
+def staff(desk: Desk, name: str, *may: str) -> None:
+    """Signs in somebody who may do these things alone, as `view_profile`."""
+    password = f"{name} has a long password"
+    code = (
+        "from apikeys.models import User; from django.contrib.auth.models import Permission\n"
+        f"if not User.objects.filter(username={name!r}).exists():\n"
+        f"    user = User.objects.create_user({name!r}, None, {password!r}, is_staff=True)\n"
+        f"    user.user_permissions.set(Permission.objects.filter(codename__in={may!r}))"
+    )
+    desk.gateway.manage("shell", "--no-imports", "-c", code)
+    desk.sign_in(name, password)
+
+
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
@@ -100,13 +113,14 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def office(browser: Browser, start_gateway: StartGateway) -> Gateway:
+@pytest.fixture(scope="package")
+def office(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """The gateway of these tests, as fresh as a stranger's."""
-    return start_gateway(WEB_CONCURRENCY="1")
+    with starter(tmp_path_factory) as start:
+        yield start(WEB_CONCURRENCY="1")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session(browser: Browser, office: Gateway) -> Any:
     """The cookies of an administrator who has signed in."""
     context = browser.new_context()
@@ -143,7 +157,7 @@ def phone(browser: Browser, office: Gateway, session: Any) -> Iterator[Desk]:
     yield from at_desk(office, context)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The text of axe-core, which looks for what some people cannot use."""
     npm = shutil.which("npm")

@@ -20,12 +20,12 @@ def ask(gateway: Gateway, **changes: object) -> str:
     return request_id
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def answered(office: Gateway) -> str:
     return ask(office)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def refused(office: Gateway) -> str:
     return ask(office, tools=[{"type": "function", "function": {"name": "weather"}}])
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
+import select
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -28,6 +32,7 @@ A_KEY = re.compile(r"sk-sb-[A-Za-z0-9_-]{40,}")
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
 START_SECONDS = 30
 ROW_SECONDS = 10
+COMMAND_SECONDS = 120
 NOTICE_SECONDS = 2  # within which every worker must know what a command has changed
 
 Row = dict[str, Any]
@@ -63,7 +68,11 @@ class Gateway:
             "BOOTSTRAP_API_KEY": self.key,
             **settings,
         }
+        self.command_log = folder / "commands.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._commands: subprocess.Popen[str] | None = None
+        self._commands_environment: dict[str, str] = {}
+        self._commanding = threading.Lock()
         self._commanded = 0.0  # when the last command ended
 
     def __enter__(self) -> Self:
@@ -74,6 +83,7 @@ class Gateway:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._unload()
         self.stop()
 
     # -- the server
@@ -140,20 +150,52 @@ class Gateway:
     # -- the commands
 
     def manage(self, *words: str, check: bool = True, given: str | None = None) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "manage.py", *words],
-            cwd=REPO,
-            env=self.environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = self._command(words, given or "")
         self._commanded = time.monotonic()
         if check and done.returncode != 0:
             raise AssertionError(f"manage.py {' '.join(words)}: {done.returncode}\n{done.stdout}\n{done.stderr}")
         return done
+
+    def _command(self, words: tuple[str, ...], given: str) -> subprocess.CompletedProcess[str]:
+        with self._commanding, tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
+            for file, text in zip(files, (given, "", ""), strict=True):
+                file.write_text(text)
+            commands = self._loaded()
+            assert commands.stdin is not None
+            assert commands.stdout is not None
+            commands.stdin.write(json.dumps({"words": words, "files": [str(file) for file in files]}) + "\n")
+            commands.stdin.flush()
+            if not select.select([commands.stdout], [], [], COMMAND_SECONDS)[0]:
+                commands.kill()
+                raise AssertionError(f"manage.py {' '.join(words)} did not end.\n{files[2].read_text()}")
+            status = commands.stdout.readline()
+            assert status, self.command_log.read_text()
+            return subprocess.CompletedProcess(words, int(status), files[1].read_text(), files[2].read_text())
+
+    def _loaded(self) -> subprocess.Popen[str]:
+        """The process that commands are forks of, anew when the environment has changed."""
+        if self._commands is not None and self._commands_environment != self.environment:
+            self._unload()
+        if self._commands is None or self._commands.poll() is not None:
+            self._commands_environment = dict(self.environment)
+            with self.command_log.open("ab") as log:
+                self._commands = subprocess.Popen(
+                    [sys.executable, "-m", "tests.live.commands"],
+                    cwd=REPO,
+                    env=self.environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                )
+        return self._commands
+
+    def _unload(self) -> None:
+        commands, self._commands = self._commands, None
+        if commands is not None:
+            commands.kill()
+            commands.communicate()
 
     def noticed(self) -> None:
         """Returns when every worker must know what the commands have changed."""
@@ -218,17 +260,18 @@ class Gateway:
 
     def rows(self, **filters: object) -> list[Row]:
         """Usage rows, read from the database itself, in the order of their calls."""
-        postgres = bool(self.database_url)
-        mark = "%s" if postgres else "?"
-        where = " AND ".join(f"{column} = {mark}" for column in filters) or "1 = 1"
-        query = f"SELECT * FROM usage_usagerecord WHERE {where} ORDER BY id"
-        if postgres:
+        where = " AND ".join(f"{column} = ?" for column in filters) or "1 = 1"
+        return self.select(f"SELECT * FROM usage_usagerecord WHERE {where} ORDER BY id", *filters.values())
+
+    def select(self, query: str, *values: object) -> list[Row]:
+        """What the database itself says; a value stands in the query as `?`."""
+        if self.database_url:
             with psycopg.connect(self.database_url, row_factory=dict_row, autocommit=True) as database:
-                return database.execute(query, tuple(filters.values())).fetchall()
+                return database.execute(query.replace("?", "%s"), values).fetchall()
         path = next((self.folder / "data").glob("*.sqlite3"))
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)) as file:
             file.row_factory = sqlite3.Row
-            return [dict(row) for row in file.execute(query, tuple(filters.values()))]
+            return [dict(row) for row in file.execute(query, values)]
 
     def row(self, request_id: str | None, seconds: float = ROW_SECONDS) -> Row:
         """The one row of a call, waited for: the ledger writes it in the background."""

@@ -18,7 +18,8 @@ import pytest
 import requests
 
 from tests.conftest import StartGateway, lacking
-from tests.fakes.openai import KEY, FakeOpenAI, Gate, answer
+from tests.fakes.openai import KEY, FakeOpenAI, answer
+from tests.fakes.server import Gate
 from tests.live.server import Gateway, free_port
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -22,11 +22,11 @@ from tests.fakes.openai import (
     PROMPT_TOKENS,
     REASONING_TOKENS,
     FakeOpenAI,
-    Gate,
     answer,
     redirect,
     refusal,
 )
+from tests.fakes.server import Gate
 from tests.live.server import Gateway
 from tests.live.wire import CHAT, Answer, Caller, call, chat, events, stream
 

@@ -16,7 +16,6 @@ from tests.fakes.openai import (
     KEY,
     PROMPT_TOKENS,
     FakeOpenAI,
-    Gate,
     answer,
     close_idle,
     close_without_answer,
@@ -28,8 +27,8 @@ from tests.fakes.openai import (
     hang_before_headers,
     refusal,
     until_closed,
-    wait_until,
 )
+from tests.fakes.server import Gate, wait_until
 from tests.live.server import Gateway, Row
 from tests.live.wire import CHAT, Caller, call, chat, events, request_bytes, stream
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import requests
 
-from tests.fakes.openai import Exchange, FakeOpenAI, answer
+from tests.fakes.openai import FakeOpenAI, answer
+from tests.fakes.server import Exchange
 from tests.live.server import Gateway
 
 HELLO = [{"role": "user", "content": "Hello"}]
