@@ -74,6 +74,17 @@ class HasKey(BasePermission):
         return True
 
 
+class HasManagementKey(BasePermission):
+    """Running what is behind the gateway asks for a management key."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        if not isinstance(request.auth, Key):
+            raise KeyRefused("You did not provide an API key.", "missing_api_key")
+        if request.auth.kind != "management":
+            raise KeyMayNot("This takes a management key. Ask your administrator.", "wrong_key_kind")
+        return True
+
+
 def presented_key(meta: dict[str, Any]) -> str | None:
     if authorization := meta.get("HTTP_AUTHORIZATION"):
         scheme, _, value = authorization.partition(" ")

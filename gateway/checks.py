@@ -12,6 +12,11 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 LEAST_SECRET = 32  # characters
+# Everything else that answers; below /api itself these and Ollama's own paths go side by side.
+TAKEN = (
+    *("/v1", "/api/v1", "/api/auth", "/api/user", "/api/api-keys", "/api/usage", "/api/models", "/api/manage"),
+    *("/health", "/ready", "/info", "/metrics", "/admin", "/account", "/docs", "/openapi.json", "/static"),
+)
 
 
 @register(Tags.security)
@@ -57,6 +62,13 @@ def _addresses() -> list[CheckMessage]:
     if not 1 <= len(prefix) <= 20 or not set(prefix) <= set(string.ascii_letters + string.digits + "-_"):
         found.append(
             Error("KEY_PREFIX must be 1 to 20 letters, digits, dashes or underscores.", id="switchboard.KEY_PREFIX")
+        )
+    if taken := next((path for path in TAKEN if f"{settings.BASE_PATH}/".startswith(f"{path}/")), None):
+        found.append(
+            Error(
+                f"BASE_PATH must not be {settings.BASE_PATH}: what begins with {taken} is served already.",
+                id="switchboard.BASE_PATH",
+            )
         )
     for origin in settings.CORS_ORIGINS:
         if origin not in ("*", "none") and not origin.startswith(("http://", "https://")):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -17,6 +18,7 @@ import environ
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+A_PATH = re.compile(r"(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 T = TypeVar("T")
 
 
@@ -77,6 +79,14 @@ class Environment(environ.Env):
             return text.rstrip("/")
 
         return self.read(name, "", parse, "an origin such as https://llm.example.com, without a path")
+
+    def path(self, name: str, default: str) -> str:
+        def parse(text: str) -> str:
+            if not A_PATH.fullmatch(text.rstrip("/")):
+                raise ValueError
+            return text.rstrip("/")
+
+        return self.read(name, default, parse, "a path such as /api, of letters, digits, dots, dashes and underscores")
 
     def networks(self, name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         def parse(text: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:

@@ -152,7 +152,10 @@ def _framework_fault(error: BaseException) -> Fault:
             return Fault(405, "invalid_request_error", f"{error.detail}", "method_not_allowed")
         case drf.UnsupportedMediaType():
             return Fault(
-                415, "invalid_request_error", "Send the request body as application/json.", "unsupported_media_type"
+                415,
+                "invalid_request_error",
+                "Send the request body as application/json; files go as multipart/form-data to where they are taken.",
+                "unsupported_media_type",
             )
         case Http404() | drf.NotFound():
             return Fault(404, "invalid_request_error", "There is nothing at this address.", "not_found")

@@ -1,15 +1,23 @@
-"""JSON in and JSON out, whatever the Accept header says."""
+"""JSON in and JSON out, whatever the Accept header says; and forms, where files are taken."""
 
 from __future__ import annotations
 
-from typing import IO, Any
+import tempfile
+from typing import IO, Any, cast
 
+import gevent
+from django.conf import settings
+from django.http.request import UnreadablePostError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
+from gateway.errors import ClientGone
 from providers.documents import dumps, loads_object
+from providers.multipart import PIECE, Form, boundary_in
+
+IN_MEMORY = 1 << 20  # bytes of a request body that are not worth a file
 
 
 class OneFormat(BaseContentNegotiation):
@@ -21,6 +29,19 @@ class OneFormat(BaseContentNegotiation):
         return renderers[0], renderers[0].media_type
 
 
+class AnyJSON(OneFormat):
+    """A body is JSON, whatever its content type says."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        return parsers[0]
+
+
+class JSONOrForm(OneFormat):
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        kind = (request.content_type or "").partition(";")[0].strip().lower()
+        return parsers[1] if kind == FormParser.media_type else super().select_parser(request, parsers)
+
+
 class JSONParser(BaseParser):
     """A request body as an object. Raises BadDocument."""
 
@@ -28,6 +49,31 @@ class JSONParser(BaseParser):
 
     def parse(self, stream: IO[bytes], media_type: Any = None, parser_context: Any = None) -> dict[str, Any]:
         return loads_object(stream.read())
+
+
+class FormParser(BaseParser):
+    """A form, its files on disk. Raises BadRequest or ClientGone. Whoever answers closes `META["switchboard.form"]`."""
+
+    media_type = "multipart/form-data"
+
+    def parse(self, stream: IO[bytes], media_type: Any = None, parser_context: Any = None) -> Any:
+        meta = parser_context["request"].META
+        form = meta["switchboard.form"] = Form(boundary_in(media_type or ""), spool())
+        try:
+            while piece := stream.read(PIECE):
+                form.take(piece)
+                gevent.sleep(0)  # a caller that is always faster would keep all others waiting
+        except UnreadablePostError as error:
+            raise ClientGone from error
+        if form.size < int(meta["CONTENT_LENGTH"]):
+            raise ClientGone
+        form.finish()
+        return form
+
+
+def spool() -> IO[bytes]:
+    """A file without a name: whatever happens, nothing of it stays. Where /tmp is memory, DATA_DIR is still a disk."""
+    return cast(IO[bytes], tempfile.SpooledTemporaryFile(IN_MEMORY, dir=settings.DATA_DIR))
 
 
 class JSONRenderer(BaseRenderer):

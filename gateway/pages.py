@@ -15,15 +15,22 @@ from django.views import View, defaults
 from apikeys import keyring
 from gateway import VERSION, errors, system
 from profiles import board, catalog
-from providers.languages.language import Fault
-from providers.languages.registry import openai_chat
+from providers.languages.language import Fault, Language
+from providers.languages.registry import ollama_chat, openai_chat
 
 ENDPOINTS = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
     "embeddings": "/v1/embeddings",
+    "images": "/v1/images/generations",
+    "speech": "/v1/audio/speech",
+    "transcriptions": "/v1/audio/transcriptions",
+    "moderations": "/v1/moderations",
+    "rerank": "/v1/rerank",
+    "messages": "/v1/messages",
     "models": "/v1/models",
     "key": "/v1/key",
+    "ollama": settings.BASE_PATH,
     "health": "/health",
     "ready": "/ready",
     "info": "/info",
@@ -68,12 +75,17 @@ class Front(View):
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(("/v1", "/api"))
+    return request.path.startswith(("/v1", "/api", settings.BASE_PATH))
+
+
+def _language(request: HttpRequest) -> Language:
+    of_ollama = request.path.startswith(f"{settings.BASE_PATH}/") and not request.path.startswith("/api/v1/")
+    return ollama_chat if of_ollama else openai_chat
 
 
 def _json(request: HttpRequest, status: int, message: str, code: str) -> HttpResponse:
     kind = "api_error" if status >= 500 else "invalid_request_error"
-    return errors.write(Fault(status, kind, message, code), openai_chat, request)
+    return errors.write(Fault(status, kind, message, code), _language(request), request)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponseBase:

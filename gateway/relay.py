@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, cast
 
 import gevent
-from django.conf import settings
 from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 
 from apikeys.authentication import key_of
-from gateway.errors import ClientGone, Draining, NothingAvailable, RouteUnknown, TooLarge, fault
+from gateway.asked import Asked, read
+from gateway.errors import ClientGone, Draining, NothingAvailable, RouteUnknown, fault
 from gateway.reply import Departure, Reply, StreamResponse, whole
-from profiles import catalog, routing, tokens
-from profiles.catalog import LiveRoute
+from profiles import routing, tokens
 from profiles.routing import Lane
 from providers import capabilities, streams
 from providers.base import Provider, Target
-from providers.capabilities import Needs
-from providers.conversation import Answer, ChatRequest, EmbeddingRequest
+from providers.conversation import Answer, Usage
 from providers.languages.errors import answer_document
-from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language, Stamp
+from providers.languages.language import EmbeddingLanguage, Language, Stamp
+from providers.languages.openai_passthrough import EventTap, PassThrough
 from providers.streams import AnswerStream, ReadyEvents, StraightStream, TranslatedStream, UpstreamEvents
 from providers.wire import client
 from providers.wire.errors import CannotCarry, ProviderError
@@ -31,6 +29,7 @@ from usage.metering import Call
 from usage.models import Ending
 
 LONGEST_HEADER = 1000  # characters of one we write
+AS_IT_CAME = ("content-length", "content-encoding")  # of an answer whose bytes are not changed
 
 
 def relay(http: Request, language: Language) -> HttpResponseBase:
@@ -55,83 +54,6 @@ def relay(http: Request, language: Language) -> HttpResponseBase:
     if not isinstance(answer, StreamResponse):
         departure.stop()
     return answer
-
-
-class Asked:
-    """What the caller wants, read as far as it must be."""
-
-    def __init__(self, body: dict[str, Any], envelope: Envelope, route: LiveRoute, language: Language) -> None:
-        self.body = body
-        self.envelope = envelope
-        self.route = route
-        self.language = language
-        self.headers: dict[str, str] = {}
-        self._request: ChatRequest | None = None
-        self._embedding: EmbeddingRequest | None = None
-        self._needs: Needs | None = None
-
-    @property
-    def needs(self) -> Needs:
-        """What this asks of a model beyond plain text."""
-        if self._needs is None:
-            self._needs = self.language.needs(self.body)
-        return self._needs
-
-    def written_in(self, language: Language, model: str, whole: bool) -> dict[str, Any]:
-        """The body for an upstream that speaks another language. Raises BadRequest or CannotCarry."""
-        if isinstance(language, EmbeddingLanguage):
-            return language.write_embedding_request(self.embedding, model)
-        request = replace(self.request, stream=False) if whole else self.request
-        return language.write_request(request, model)
-
-    @property
-    def embedding(self) -> EmbeddingRequest:
-        if self._embedding is None:
-            self._embedding = cast(EmbeddingLanguage, self.language).parse_embedding(self.body)
-        return self._embedding
-
-    @property
-    def request(self) -> ChatRequest:
-        """The whole request in the words of the middle; only translating needs it. Raises BadRequest."""
-        if self._request is None:
-            request = self.language.parse_request(self.body)
-            self._request = replace(request, ceiling=self.route.max_output_tokens)
-        return self._request
-
-
-def read(http: Request, call: Call, language: Language) -> Asked:
-    """The body, the route it names, and the limits of both."""
-    call.size = int(http.META.get("CONTENT_LENGTH") or 0)
-    limit = min(call.key.max_body_mb or settings.MAX_BODY_MB, settings.MAX_BODY_MB)
-    if call.size > limit << 20:
-        raise TooLarge(limit)
-    body = http.data
-    if not isinstance(body, dict):  # an empty body
-        raise BadRequest("The request body is empty. Send a JSON object.")
-    envelope = language.peek(body)
-    call.asked_for, call.streamed = envelope.model[:200], envelope.stream
-    call.end_user = end_user(http, call, envelope)
-    route = catalog.find(envelope.model)
-    if route is None or not call.key.may_use(route):
-        raise RouteUnknown(envelope.model)
-    call.route = route
-    if language.work not in route.works:
-        raise BadRequest(f"The model '{route.name}' does not do this kind of work ({language.work}).", "model")
-    asked = Asked(body, envelope, route, language)
-    if route.max_output_tokens is not None:
-        asked.body, clamped = language.clamp(body, route.max_output_tokens)
-        if clamped:
-            asked.headers["x-gateway-clamped"] = f"{clamped}={route.max_output_tokens}"
-    return asked
-
-
-def end_user(http: Request, call: Call, envelope: Envelope) -> str:
-    """Whom the caller asks for: its front end's word when the key is trusted with that, else `user`."""
-    if call.key.trusts_user_headers:
-        for name in ("EMAIL", "ID", "NAME"):
-            if value := http.META.get(f"HTTP_X_OPENWEBUI_USER_{name}"):
-                return str(value)[:200]
-    return (envelope.user or "")[:200]
 
 
 def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
@@ -168,18 +90,24 @@ def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
                 # that has nothing at all for a while is asked in it again.
                 deployment.learned.refused_languages |= not_spoken
                 return answer
-        if not spoken and deployment.speaks():
+        if not spoken and (deployment.speaks() or deployment.provider.answers_itself):
             work = asked.language.work
             refusal = refusal or CannotCarry(f"No model behind this name does this kind of work ({work}).", "model")
-    raise failure or refusal or NothingAvailable(asked.route.name)
+    if (estimated := asked.language.estimated(asked.body)) is not None:
+        return estimate(estimated, asked, call)
+    raise failure or asked.in_callers_words(refusal) or NothingAvailable(asked.route.name)
 
 
 def through(lane: Lane, asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
     """Ask one deployment in one language. Raises ProviderError or CannotCarry while another may be tried."""
+    if not lane.straight and asked.language.asks_nothing(asked.body):
+        return at_once(lane, asked, call)
     if lane.language is None:
         return by_itself(lane, asked, call, departure)
     response = send(lane, lane.language, asked, call)
     try:
+        if isinstance(lane.language, PassThrough):
+            return hand_on(response, lane, lane.language, asked, call, departure)
         if asked.envelope.stream:
             # Also where the upstream had to be asked for the whole: it is cut into events.
             stream = open_stream(response, lane, lane.language, asked, call)
@@ -209,7 +137,10 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
         if learned.refuses_usage:
             body.pop("stream_options", None)
     target = tokens.attached(deployment) if deployment.needs_login else deployment.target
-    request = deployment.provider.request(target, lane.path, body)
+    if asked.form is not None:
+        request = deployment.provider.upload(target, lane.path, asked.form.readdressed(deployment.upstream_model))
+    else:
+        request = deployment.provider.request(target, lane.path, body, asked.passed if lane.straight else {})
     call.attempt(lane)
     response = client.send(request, target, asked.envelope.stream and not whole)
     if header := deployment.provider.node_header:
@@ -245,13 +176,18 @@ def refusal_of(response: client.Response, provider: Provider, target: Target) ->
 
 def headers_of(lane: Lane, asked: Asked) -> dict[str, str]:
     """What was changed on the way: a limit that was lowered, and fields with no place in another language."""
-    if lane.straight or isinstance(asked.language, EmbeddingLanguage):
+    if isinstance(asked.language, EmbeddingLanguage):
         return asked.headers
-    dropped = (lane.language or lane.deployment.provider).dropped(asked.request)
+    provider = lane.deployment.provider
+    if lane.straight:
+        dropped = provider.leaves_out(lane.path, asked.body)
+    else:
+        dropped = (lane.language or provider).dropped(asked.request)
     if not dropped:
         return asked.headers
     # Names are the caller's own text: what is no plain word is shown as an escape, never as it came.
-    names = [name if name.isidentifier() and name.isascii() else ascii(name) for name in dropped]
+    named = [asked.language.named(name, asked.body) for name in dropped]
+    names = [name if name.replace(".", "_").isidentifier() and name.isascii() else ascii(name) for name in named]
     return {**asked.headers, "x-gateway-dropped": ", ".join(sorted(names))[:LONGEST_HEADER]}
 
 
@@ -267,6 +203,29 @@ def open_stream(response: client.Response, lane: Lane, language: Language, asked
     return TranslatedStream(ReadyEvents(answer.events()), writer(lane, asked, call))
 
 
+def hand_on(
+    response: client.Response, lane: Lane, language: PassThrough, asked: Asked, call: Call, departure: Departure
+) -> HttpResponseBase:
+    """An answer of whatever type, as it comes. JSON comes whole, so that it can be read."""
+    kind = response.content_type
+    if kind == "application/json" or kind.endswith("+json"):
+        body = response.read()
+        response.finish()
+        return whole(read_whole(body, lane, language, asked, call), headers_of(lane, asked))
+    if kind == "text/html":
+        name = lane.deployment.target.profile
+        raise ProviderError(f"Upstream '{name}' answered with a page for people.", kind="broken")
+    tap = language.watch(kind, shown_model(lane, asked))
+    answer = begin(StraightStream(response, tap), lane, asked, call, departure)
+    answer.headers["Content-Type"] = response.header("content-type") or "application/octet-stream"
+    if not isinstance(tap, EventTap):
+        departure.heartbeat = b""
+        for name in AS_IT_CAME:
+            if value := response.header(name):
+                answer.headers[name] = value
+    return answer
+
+
 def begin(stream: AnswerStream, lane: Lane, asked: Asked, call: Call, departure: Departure) -> StreamResponse:
     """Hold back until the first content is here; then there is no other deployment any more."""
     try:
@@ -275,6 +234,7 @@ def begin(stream: AnswerStream, lane: Lane, asked: Asked, call: Call, departure:
         stream.close()
         raise
     call.first_token()
+    departure.heartbeat = asked.language.heartbeat
     reply = Reply(stream, call, departure)
     return StreamResponse(reply, asked.language.stream_type, headers_of(lane, asked))
 
@@ -282,7 +242,7 @@ def begin(stream: AnswerStream, lane: Lane, asked: Asked, call: Call, departure:
 def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: Call) -> bytes:
     if lane.straight:
         written, call.usage, _ = language.pass_answer(body, shown_model(lane, asked))
-        if call.usage is None and language.work != "embedding":
+        if call.usage is None and call.estimates and language.work != "embedding":
             call.pieces = language.read_answer(answer_document(body)).guessed_tokens()
     elif isinstance(language, EmbeddingLanguage):
         vectors = language.read_embeddings(answer_document(body))
@@ -292,9 +252,17 @@ def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: 
     else:
         answer = language.read_answer(answer_document(body), asked.request)
         call.usage, call.pieces = answer.usage, answer.guessed_tokens()
-        written = asked.language.write_answer(answer, stamp(lane, asked, call))
+        written = asked.language.write_answer(answer, stamp(lane, asked, call), asked.request)
     call.close(Ending.COMPLETED, 200)
     return written
+
+
+def at_once(lane: Lane, asked: Asked, call: Call) -> HttpResponseBase:
+    """The answer to a request for nothing: no upstream has to be asked."""
+    call.usage = Usage()
+    written = asked.language.write_nothing(asked.body, stamp(lane, asked, call))
+    call.close(Ending.COMPLETED, 200)
+    return whole(written, asked.headers)
 
 
 def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
@@ -314,9 +282,16 @@ def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> Htt
         return begin(TranslatedStream(ReadyEvents(events), writer(lane, asked, call)), lane, asked, call, departure)
     answer = Answer.collect(events)
     call.usage = answer.usage
-    written = asked.language.write_answer(answer, stamp(lane, asked, call))
+    written = asked.language.write_answer(answer, stamp(lane, asked, call), asked.request)
     call.close(Ending.COMPLETED, 200)
     return whole(written, headers_of(lane, asked))
+
+
+def estimate(written: bytes, asked: Asked, call: Call) -> HttpResponseBase:
+    """What the gateway says itself where no upstream could; it takes no tokens."""
+    call.usage = Usage()
+    call.close(Ending.COMPLETED, 200)
+    return whole(written, {**asked.headers, "x-gateway-estimated": "true"})
 
 
 def shown_model(lane: Lane, asked: Asked) -> str | None:
@@ -326,11 +301,11 @@ def shown_model(lane: Lane, asked: Asked) -> str | None:
 
 def stamp(lane: Lane, asked: Asked, call: Call) -> Stamp:
     model = shown_model(lane, asked) or lane.deployment.upstream_model
-    return Stamp(call.id.hex, int(time.time()), model)
+    return Stamp(call.id.hex, int(time.time()), model, call.elapsed)
 
 
 def writer(lane: Lane, asked: Asked, call: Call) -> Any:
-    return asked.language.writer(stamp(lane, asked, call), asked.envelope.include_usage)
+    return asked.language.writer(stamp(lane, asked, call), asked.envelope.include_usage, asked.request)
 
 
 def settle(call: Call, error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 
 from gateway.errors import ClientGone, Draining, fault
+from providers.languages.language import Language
 from providers.streams import AnswerStream
 from providers.wire.errors import ProviderError
 from usage.metering import Call
@@ -20,7 +22,6 @@ TCP_ESTABLISHED, TCP_CLOSE, TCP_CLOSE_WAIT = 1, 7, 8  # linux/tcp_states.h
 LOOK_EVERY = 0.25  # seconds between two looks at a connection that cannot be waited for
 PROOF_AFTER = 1.0  # seconds in which a closed peer would have answered with a reset
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # every HTTP/1.1 client must skip it (RFC 9110, 15.2)
-COMMENT = b"3\r\n:\n\n\r\n"  # one chunk that holds an SSE comment
 
 open_replies: set[Reply] = set()
 
@@ -37,6 +38,7 @@ class Departure:
         self._over = False
         self._io: Any = None
         self.streaming = False
+        self.heartbeat = Language.heartbeat  # of the caller's language; empty where nothing may be put in between
         self.waiting = True  # the caller's greenlet waits for the upstream, so nothing is being written
 
     def start(self) -> None:
@@ -87,8 +89,8 @@ class Departure:
             return False
         if not self.streaming:
             sock.sendall(CONTINUE)
-        elif self.waiting:
-            sock.sendall(COMMENT)
+        elif self.waiting and self.heartbeat:
+            sock.sendall(b"%x\r\n%b\r\n" % (len(self.heartbeat), self.heartbeat))
         for _ in range(int(PROOF_AFTER / 0.025)):
             gevent.sleep(0.025)
             if self._over or _tcp_state(sock) == TCP_CLOSE:
@@ -156,7 +158,11 @@ class Reply:
         trouble = fault(error)
         self._settle(ending, trouble.code or "")
         self._over = True
-        return self._stream.fail(trouble, self._call.request_id)
+        said = self._stream.fail(trouble, self._call.request_id)
+        if said is None:
+            # The server closes the connection: only the missing end tells the caller that the body is not whole.
+            raise ConnectionResetError(errno.ECONNRESET, "an answer that broke off") from error
+        return said
 
     def _settle(self, ending: Ending, error_code: str = "") -> None:
         if not self._call.closed:

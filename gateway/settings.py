@@ -4,6 +4,7 @@ system checks (`checks.py`) refuse nonsense in a sentence before anything is ser
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ ALLOWED_HOSTS = env.words("ALLOWED_HOSTS") or ["localhost", "127.0.0.1", "[::1]"
 CORS_ORIGINS = env.words("CORS_ORIGINS") or ["*"]  # origins whose pages may call the API; "none" for none
 CA_BUNDLE = env.file("CA_BUNDLE")
 ALLOW_PRIVATE_UPSTREAMS = env.flag("ALLOW_PRIVATE_UPSTREAMS", True)
+BASE_PATH = env.path("BASE_PATH", "/api")  # of Ollama's native API; checks.py refuses the paths of others
 KEY_PREFIX = env.str("KEY_PREFIX", default="sk-sb-")
 MAX_BODY_MB = env.whole("MAX_BODY_MB", 32, 1, 1024)  # MiB of one request body
 DRAIN_SECONDS = env.whole("DRAIN_SECONDS", 60, 10, 3600)  # how long open calls may go on at a stop
@@ -197,7 +199,7 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_MB << 20
 CORS_ALLOWED_ORIGINS = [] if "*" in CORS_ORIGINS or CORS_ORIGINS == ["none"] else CORS_ORIGINS
 CORS_ALLOW_ALL_ORIGINS = "*" in CORS_ORIGINS
-CORS_URLS_REGEX = r"^/(v1|api)/"
+CORS_URLS_REGEX = rf"^(/v1|/api|{re.escape(BASE_PATH)})/"
 CORS_ALLOW_HEADERS = [
     "accept",
     "authorization",

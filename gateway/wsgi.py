@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -20,7 +19,10 @@ Environ = dict[str, Any]
 
 django.setup(set_prefix=False)
 
-API_PATHS = ("/v1/", "/api/", "/health", "/ready")
+from gateway.formats import spool
+from providers.multipart import PIECE
+
+API_PATHS = ("/v1/", "/api/", f"{settings.BASE_PATH}/", "/health", "/ready")
 
 
 class Door(WSGIHandler):
@@ -66,9 +68,12 @@ class Doors:
         """Django goes by Content-Length and would see a chunked body as empty."""
         if "chunked" not in environ["HTTP_TRANSFER_ENCODING"].lower():
             return
-        body = environ["wsgi.input"].read(self.limit + 1)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        environ["wsgi.input"] = io.BytesIO(body)
+        body, size = spool(), 0
+        while piece := environ["wsgi.input"].read(min(PIECE, self.limit + 1 - size)):
+            size += body.write(piece)
+        body.seek(0)
+        environ["CONTENT_LENGTH"] = str(size)
+        environ["wsgi.input"] = body
 
 
 def refuse_nonsense() -> None:

@@ -262,7 +262,9 @@ def offers(profile: Profile, provider: Provider, found: Iterable[UpstreamModel])
     for index, model in enumerate(found):
         lacks = provider.lacks(model)
         name = provider.offered_as(model.name)
-        works = [work for work in discovery.works_of(model) if work != "embedding" or "embeddings" not in lacks]
+        works = [work for work in discovery.works_of(model) if work in OFFERED]
+        if "embeddings" in lacks and "embedding" in works:
+            works.remove("embedding")
         talks = WORDS if "chat" in works else {}
         shown.append(
             Offer(
@@ -280,6 +282,8 @@ def offers(profile: Profile, provider: Provider, found: Iterable[UpstreamModel])
     return shown
 
 
+# Of pictures and sound no listing says which model makes them.
+OFFERED = ("chat", "completion", "embedding")
 # What is worth knowing of a model that chats.
 WORDS: Mapping[Capability, str] = {
     "tools": "tools",

@@ -116,7 +116,8 @@ def load() -> Catalog:
         route.name: LiveRoute(
             id=route.pk,
             name=route.name,
-            works=frozenset(route.works),
+            # Whoever may chat with a model may ask how many tokens that would take.
+            works=frozenset(route.works) | ({"counting"} if "chat" in route.works else set()),
             context_window=route.context_window,
             max_output_tokens=route.max_output_tokens,
             upstream_name=route.model_name == Route.ModelName.UPSTREAM,
@@ -159,12 +160,17 @@ def _deployment(row: Deployment, provider: Provider, target: Target) -> LiveDepl
 live: Watched[Catalog] = Watched(load, EMPTY)
 
 
-def find(name: str) -> LiveRoute | None:
-    """The route of this name; one that is not in memory is looked for in the database once more.
+def find(*names: str) -> LiveRoute | None:
+    """The route of the first of these names that has one; if none has, the database is looked into once more.
 
     Raises ConfigurationUnavailable.
     """
-    route = live.value.routes.get(name)
+    route = _held(names)
     if route is None and live.refresh():
-        route = live.value.routes.get(name)
+        route = _held(names)
     return route
+
+
+def _held(names: tuple[str, ...]) -> LiveRoute | None:
+    routes = live.value.routes
+    return next((routes[name] for name in names if name in routes), None)

@@ -27,7 +27,16 @@ __all__ = [
     "WorkerState",
 ]
 
-WORKS = (("chat", "Chat"), ("completion", "Completion"), ("embedding", "Embedding"))
+WORKS = (
+    ("chat", "Chat"),
+    ("completion", "Completion"),
+    ("embedding", "Embedding"),
+    ("image", "Images"),
+    ("speech", "Speech"),
+    ("transcription", "Transcription"),
+    ("moderation", "Moderation"),
+    ("rerank", "Reranking"),
+)
 
 
 def all_works() -> list[str]:

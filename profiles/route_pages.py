@@ -16,7 +16,7 @@ from unfold.decorators import display
 from unfold.forms import PaginationInlineFormSet
 
 from profiles import moments, money
-from profiles.models import Deployment, Route
+from profiles.models import Deployment, Route, all_works
 from profiles.operator_pages import OperatorAdmin, with_price_widget
 from profiles.route_forms import CAPABILITY_LABELS, DeploymentForm, DeploymentPageForm, RouteForm, capability_field
 from providers.capabilities import CAPABILITIES, known
@@ -130,7 +130,7 @@ class RouteAdmin(OperatorAdmin):
 
     @display(description="Kinds of work")
     def shown_works(self, route: Route) -> str:
-        return ", ".join(route.works)
+        return "everything" if set(all_works()) <= set(route.works) else ", ".join(route.works)
 
     @display(description="Context", ordering="context_window")
     def shown_window(self, route: Route) -> str:

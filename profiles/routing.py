@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from profiles.catalog import LiveDeployment, LiveRoute
-from providers.languages.language import Language
+from providers.languages.language import Language, Work
 from providers.languages.registry import LANGUAGES
 
 
@@ -42,18 +42,27 @@ def lanes(deployment: LiveDeployment, language: Language, whole: bool) -> Iterat
     """The ways from a caller's language to this deployment, best first.
 
     The caller's own language is best, unless a stream must be made from an answer that comes `whole`; then
-    come those made for the same work. What an upstream turns out not to have while the lanes are being
-    tried is not offered again.
+    come those made for the same work, or for what comes closest to it. What an upstream turns out not to
+    have while the lanes are being tried is not offered again.
     """
     if deployment.provider.answers_itself:
-        yield Lane(deployment, None, "", straight=False)
+        if language.translates:
+            yield Lane(deployment, None, "", straight=False)
         return
-    if not whole and (path := deployment.speaks().get(language.name)):
+    if not (whole and language.translates) and (path := deployment.speaks().get(language.name)):
         yield Lane(deployment, language, path, straight=True)
-    vectors = language.work == "embedding"
+    if not language.translates:
+        return
+    kind = _kind(language.work)
     others = [
         Lane(deployment, LANGUAGES[name], path, straight=False)
         for name, path in deployment.speaks().items()
-        if (whole or name != language.name) and (LANGUAGES[name].work == "embedding") is vectors
+        if (whole or name != language.name) and _kind(LANGUAGES[name].work) == kind
     ]
-    yield from sorted(others, key=lambda lane: lane.language is None or lane.language.work != language.work)
+    work = language.translated_as or language.work
+    yield from sorted(others, key=lambda lane: lane.language is None or lane.language.work != work)
+
+
+def _kind(work: Work) -> str:
+    """Works of one kind can be translated into each other; all the others into nothing else."""
+    return "words" if work in ("chat", "completion") else work

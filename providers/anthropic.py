@@ -24,7 +24,7 @@ class Anthropic(Provider):
     )
 
     def speaks(self, model: UpstreamModel, target: Target) -> Mapping[str, str]:
-        return {"anthropic_messages": "/v1/messages"}
+        return {"anthropic_messages": "/v1/messages", "anthropic_count_tokens": "/v1/messages/count_tokens"}
 
     def lacks(self, model: UpstreamModel) -> frozenset[Capability]:
         return super().lacks(model) | {"embeddings"}

@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from providers.capabilities import Capability
 from providers.conversation import ChatRequest, EmbeddingRequest, Embeddings, Event
 from providers.documents import BadDocument, dumps, loads
 from providers.languages import errors
+from providers.multipart import ReaddressedForm
 from providers.wire.errors import Kind, ProviderError
 
 Pause = Callable[[float], None]
 LEAST_SECRET = 8  # characters; what is shorter is found in any text
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +111,22 @@ class Target:
                     yield from (part for part in parts if isinstance(part, str) and not part.startswith("http"))
 
 
+class Upload(Protocol):
+    """A body too large to be held: its pieces may be asked for more than once."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
+    """Its body is `upload`, where there is one."""
+
     method: str
     url: str
     headers: Mapping[str, str] = field(repr=False, default_factory=dict)
     body: bytes = field(repr=False, default=b"")
+    upload: Upload | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,9 +232,27 @@ class Provider:
         """The name callers are offered for an upstream's model, unless the operator wishes another."""
         return model
 
-    def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
-        """The request that carries `body` to the endpoint `path` of this account."""
-        return UpstreamRequest("POST", self.url(target, path), self.headers(target), dumps(body))
+    def request(
+        self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING
+    ) -> UpstreamRequest:
+        """The request that carries `body` to the endpoint `path` of this account.
+
+        `passed` are headers of the caller's, their names in lower case, where the body is the caller's own as well.
+        """
+        headers = self.headers(target)
+        if passed:
+            headers = {name: value for name, value in headers.items() if name.lower() not in passed} | dict(passed)
+        return UpstreamRequest("POST", self.url(target, path), headers, dumps(body))
+
+    def upload(self, target: Target, path: str, form: ReaddressedForm) -> UpstreamRequest:
+        """The request that carries a caller's own form to the endpoint `path` of this account."""
+        headers = {name: value for name, value in self.headers(target).items() if name.lower() != "content-type"}
+        headers["Content-Type"] = form.content_type
+        return UpstreamRequest("POST", self.url(target, path), headers, upload=form)
+
+    def leaves_out(self, path: str, body: Mapping[str, Any]) -> list[str]:
+        """The fields of a caller's own body that the endpoint has no place for and `request` leaves out."""
+        return []
 
     def url(self, target: Target, path: str) -> str:
         return path if "://" in path else target.settings["url"] + path

@@ -38,10 +38,14 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What the tool named by the call `id` answered."""
+    """What the tool named by the call `id` answered; `failed`: it says why it could not do it.
+
+    Languages without a word for a failure leave that to the content.
+    """
 
     id: str
     content: tuple[Text | Image, ...]
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call; `parameters` is a JSON Schema."""
+    """A function the model may call; `parameters` is a JSON Schema. `cache`: the tools up to here are worth keeping."""
 
     name: str
     description: str | None = None
     parameters: Mapping[str, Any] | None = None
     strict: bool | None = None
+    cache: CachePoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,9 @@ class ChatRequest:
     """One request for text. Absent fields stay absent: no default is made up on the way.
 
     `extras` are the fields of `language`, the one the request was read from, that the middle has no
-    word for; those in `indispensable` change what the answer means and must not be dropped. `ceiling` is
-    the route's limit of output tokens, for upstreams that demand a number.
+    word for; those in `indispensable` change what the answer means and must not be dropped. `origins` is what
+    `language` needs to know of tools that it calls otherwise. `ceiling` is the route's limit of output tokens,
+    for upstreams that demand a number.
     """
 
     model: str
@@ -137,6 +143,7 @@ class ChatRequest:
     user: str | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
     indispensable: frozenset[str] = frozenset()
+    origins: Mapping[str, Any] = field(default_factory=dict)
 
     def left_out(self, fields: Iterable[str]) -> list[str]:
         """What is set and finds no place where there is none for `fields`, by the names callers know it by."""

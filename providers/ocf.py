@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from providers.base import Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
+from providers.base import NOTHING, Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
 from providers.documents import dumps
 from providers.languages.fields import text_in
 from providers.languages.ocf import PRIVATE
@@ -73,7 +73,10 @@ class OCF(Provider):
             return vectors
         return {"engine_chat": f"{root}/chat/completions", "openai_completions": f"{root}/completions", **vectors}
 
-    def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
+    def request(
+        self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING
+    ) -> UpstreamRequest:
+        """Nothing of a caller's own headers reaches the machines of strangers."""
         streams = body.get("stream") is True
         # Engines refuse options of a stream that is none.
         unwanted = PRIVATE if streams else PRIVATE | {"stream_options"}

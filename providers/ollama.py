@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from providers.base import Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
+from providers.base import NOTHING, Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
 from providers.capabilities import Capability
 from providers.documents import dumps
 from providers.languages.fields import count_in, text_in
@@ -41,6 +41,14 @@ class Ollama(Provider):
             "Tokens a loaded model can see; longer prompts are cut. Empty: as the server likes.",
             kind="integer",
         ),
+        Setting(
+            "management",
+            "Management",
+            "Whether management keys may pull, create and delete models here, by Ollama's own calls.",
+            default="refused",
+            kind="choice",
+            choices=("refused", "allowed"),
+        ),
         Setting("api_key", "API key", "For the hosted service; a server of your own asks for none.", secret=True),
     )
 
@@ -70,12 +78,14 @@ class Ollama(Provider):
     def canonical(self, model: str) -> str:
         return model if ":" in model else f"{model}:latest"
 
-    def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
+    def request(
+        self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING
+    ) -> UpstreamRequest:
         if alive := target.settings.get("keep_alive"):
             body = {"keep_alive": int(alive) if SECONDS.fullmatch(alive) else alive, **body}
         if window := target.settings.get("num_ctx"):
             body = {**body, "options": {"num_ctx": int(window), **(body.get("options") or {})}}
-        return super().request(target, path, body)
+        return super().request(target, path, body, passed)
 
     def identity(self, target: Target) -> str:
         return "the API key stored here" if target.secrets.get("api_key") else "nobody: without a key"

@@ -6,11 +6,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from providers.base import Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
+from providers.base import NOTHING, Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
+from providers.languages.openai_passthrough import PATHS
 from providers.wire.errors import ProviderError
 
 # OpenAI API reference, chat: `max_tokens` is not accepted by reasoning models.
 REASONING_MODELS = re.compile(r"(o\d|gpt-5)")
+SPOKEN: Mapping[str, str] = {
+    "openai_chat": "/chat/completions",
+    "openai_responses": "/responses",
+    "openai_completions": "/completions",
+    "openai_embeddings": "/embeddings",
+    **PATHS,
+}
 
 
 class OpenAI(Provider):
@@ -32,11 +40,7 @@ class OpenAI(Provider):
     )
 
     def speaks(self, model: UpstreamModel, target: Target) -> Mapping[str, str]:
-        return {
-            "openai_chat": "/chat/completions",
-            "openai_completions": "/completions",
-            "openai_embeddings": "/embeddings",
-        }
+        return SPOKEN
 
     def headers(self, target: Target) -> dict[str, str]:
         headers = super().headers(target)
@@ -48,12 +52,14 @@ class OpenAI(Provider):
             headers["OpenAI-Project"] = project
         return headers
 
-    def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
+    def request(
+        self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING
+    ) -> UpstreamRequest:
         if path == "/chat/completions" and "max_tokens" in body and REASONING_MODELS.match(str(body.get("model"))):
             limit = body.get("max_completion_tokens")
             body = {**body, "max_completion_tokens": body["max_tokens"] if limit is None else limit}
             del body["max_tokens"]
-        return super().request(target, path, body)
+        return super().request(target, path, body, passed)
 
     def identity(self, target: Target) -> str:
         return "the API key stored here" if target.secrets.get("api_key") else "nobody: without a key"

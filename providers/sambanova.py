@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urljoin, urlsplit
 import jwt
 
 from providers.base import (
+    NOTHING,
     Cookie,
     Listing,
     Login,
@@ -84,11 +85,15 @@ class SambaNova(Provider):
             "sambanova_chat": "/chat/completions",
             "sambanova_completions": "/completions",
             "openai_embeddings": "/embeddings",
+            "openai_transcriptions": "/audio/transcriptions",
+            "openai_translations": "/audio/translations",
         }
 
-    def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
+    def request(
+        self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING
+    ) -> UpstreamRequest:
         if not self.needs_login(target):
-            return super().request(target, path, {name: body[name] for name in body if name not in USELESS})
+            return super().request(target, path, {name: body[name] for name in body if name not in USELESS}, passed)
         fingerprint = target.settings["fingerprint_prefix"] + secrets.token_hex(16)
         envelope = {"body": body, "env_type": _env_type(body), "fingerprint": fingerprint}
         return super().request(target, path, envelope)

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from providers.base import (
+    NOTHING,
     Listing,
     Login,
     LoginRequest,
@@ -34,6 +35,8 @@ TOKEN_LIFE = 3600  # seconds, should the identity provider not say
 LONGEST_LIFE = 30 * 24 * 60 * 60  # seconds, whatever it says
 SCHEMES = ("https://", "http://")
 BEDROCK_VERSION = "bedrock-2023-05-31"
+# Bedrock refuses a request for a beta it does not know, and its latest models know no other.
+BETAS = frozenset(["interleaved-thinking-2025-05-14"])
 
 # What `invoke` takes; anything else is refused there.
 INVOKE_FIELDS = frozenset(
@@ -42,6 +45,11 @@ INVOKE_FIELDS = frozenset(
         "tool_choice thinking"
     ).split()
 )
+IN_THE_ADDRESS = frozenset(("model", "stream"))  # what the path says already
+TOOL_FIELDS = ("type", "name", "description", "input_schema", "cache_control")
+MARK_FIELDS = ("type", "ttl")
+# Fields of Messages that change what the answer is.
+NEVER_DROPPED = ("container", "mcp_servers", "output_format")
 ONLY_VECTORS: frozenset[Capability] = frozenset(CAPABILITIES) - {"embeddings"}
 
 
@@ -167,10 +175,12 @@ class SAPAICore(Provider):
             "AI-Resource-Group": target.settings.get("resource_group") or "default",
         }
 
-    def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
+    def request(
+        self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING
+    ) -> UpstreamRequest:
         streams = body.get("stream") is True or "stream" in body.get("config", {})
         if path.endswith("/invoke") and "inputText" not in body:
-            path, body = f"{path}-with-response-stream" if streams else path, _invoked(body)
+            path, body = f"{path}-with-response-stream" if streams else path, _invoked(body, passed)
         elif path.endswith("/converse"):
             path, body = f"{path}-stream" if streams else path, _without(body, "stream", "model")
         elif path.endswith(":generateContent"):
@@ -181,6 +191,9 @@ class SAPAICore(Provider):
         request = super().request(target, path, body)
         accept = "text/event-stream" if streams else "application/json"
         return UpstreamRequest(request.method, request.url, {**request.headers, "Accept": accept}, request.body)
+
+    def leaves_out(self, path: str, body: Mapping[str, Any]) -> list[str]:
+        return [name for name in body if name not in INVOKE_FIELDS | IN_THE_ADDRESS]
 
     def needs_login(self, target: Target) -> bool:
         return True
@@ -322,25 +335,59 @@ def _orchestrated(catalogue: Any) -> list[str]:
     ]
 
 
-def _invoked(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Messages as Bedrock takes them. Raises CannotCarry."""
+def _invoked(body: Mapping[str, Any], passed: Mapping[str, str]) -> dict[str, Any]:
+    """Messages as Bedrock takes them, be they written here or by the caller. Raises CannotCarry."""
+    _refuse(body)
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "none":
         body = _without(body, "tool_choice", "tools")
-    if any(_must_be_fetched(message.get("content")) for message in body["messages"]):
-        raise CannotCarry("This upstream takes an image as a data URL in base64 alone.", "messages")
-    return {"anthropic_version": BEDROCK_VERSION} | {
-        name: value for name, value in body.items() if name in INVOKE_FIELDS
-    }
+    betas = [beta for said in passed.get("anthropic-beta", "").split(",") if (beta := said.strip()) in BETAS]
+    invoked = {"anthropic_version": BEDROCK_VERSION} | ({"anthropic_beta": betas} if betas else {})
+    invoked |= {name: value for name, value in body.items() if name in INVOKE_FIELDS}
+    for name in ("system", "messages", "tools"):
+        if isinstance(blocks := invoked.get(name), list):
+            invoked[name] = [_plain(block, TOOL_FIELDS if name == "tools" else None) for block in blocks]
+    return invoked
+
+
+def _refuse(body: Mapping[str, Any]) -> None:
+    """What would be lost without a word. Whoever asks by the middle instead may have it in another way."""
+    for name in NEVER_DROPPED:
+        if body.get(name):
+            raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
+    config = body.get("output_config")
+    if isinstance(config, dict) and config.get("format"):
+        raise CannotCarry("'output_config.format' cannot be carried to this upstream.", "output_config.format")
+    tools = body.get("tools")
+    if isinstance(tools, list) and any(isinstance(t, dict) and t.get("type", "custom") != "custom" for t in tools):
+        raise CannotCarry("This upstream knows no tools but those with a schema.", "tools")
+    for message in body["messages"]:
+        if message.get("role") == "system":
+            raise CannotCarry("A system message has no place among the others on this upstream.", "messages")
+        if _must_be_fetched(message.get("content")):
+            raise CannotCarry("This upstream takes an image as a data URL in base64 alone.", "messages")
 
 
 def _must_be_fetched(content: object) -> bool:
     """Whether blocks, or the results of tools among them, hold an image by its address."""
     return isinstance(content, list) and any(
-        (block.get("source") or {}).get("type") == "url" or _must_be_fetched(block.get("content"))
+        (isinstance(source := block.get("source"), dict) and source.get("type") == "url")
+        or _must_be_fetched(block.get("content"))
         for block in content
         if isinstance(block, dict)
     )
+
+
+def _plain(block: Any, fields: tuple[str, ...] | None = None) -> Any:
+    """A message, block or tool whose cache marks say what Bedrock knows, and with no more than these fields."""
+    if not isinstance(block, dict):
+        return block
+    kept = block if fields is None else {name: block[name] for name in block if name in fields}
+    if isinstance(mark := kept.get("cache_control"), dict):
+        kept = {**kept, "cache_control": {name: mark[name] for name in mark if name in MARK_FIELDS}}
+    if isinstance(inner := kept.get("content"), list):
+        kept = {**kept, "content": [_plain(each) for each in inner]}
+    return kept
 
 
 def _without(body: Mapping[str, Any], *names: str) -> dict[str, Any]:

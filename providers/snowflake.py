@@ -13,7 +13,17 @@ from urllib.parse import urlsplit
 import jwt
 
 from providers import keypairs
-from providers.base import Listing, Login, Provider, Setting, Target, UpstreamModel, UpstreamRequest, UpstreamToken
+from providers.base import (
+    NOTHING,
+    Listing,
+    Login,
+    Provider,
+    Setting,
+    Target,
+    UpstreamModel,
+    UpstreamRequest,
+    UpstreamToken,
+)
 from providers.capabilities import CAPABILITIES, Capability
 from providers.wire.errors import Kind, ProviderError
 
@@ -147,12 +157,13 @@ class Snowflake(Provider):
             "X-Snowflake-Authorization-Token-Type": TOKEN_TYPES[auth],
         }
 
-    def request(self, target: Target, path: str, body: Mapping[str, Any]) -> UpstreamRequest:
-        request = super().request(target, path, body)
-        if path != MESSAGES:
-            return request
-        headers = {**request.headers, "anthropic-version": "2023-06-01"}
-        return UpstreamRequest(request.method, request.url, headers, request.body)
+    def request(
+        self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING
+    ) -> UpstreamRequest:
+        if path == MESSAGES:
+            # The one version that is documented here; later ones ask for less, and answer alike.
+            passed = {**passed, "anthropic-version": "2023-06-01"}
+        return super().request(target, path, body, passed)
 
     def needs_login(self, target: Target) -> bool:
         return target.settings["auth"] == "keypair"

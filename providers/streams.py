@@ -34,7 +34,7 @@ class AnswerStream(Protocol):
     def start(self) -> None: ...
     def __iter__(self) -> Iterator[bytes]: ...
     def __next__(self) -> bytes: ...
-    def fail(self, fault: Fault, request_id: str) -> bytes: ...
+    def fail(self, fault: Fault, request_id: str) -> bytes | None: ...
     def close(self) -> None: ...
 
 
@@ -43,7 +43,7 @@ class StraightStream:
 
     def __init__(self, response: Response, tap: Tap) -> None:
         self._response = response
-        self._frames = response.frames()
+        self._frames = response.frames(tap.frame_end)
         self._tap = tap
         self._target = response.target
         self._held: list[bytes] = []
@@ -106,7 +106,7 @@ class StraightStream:
         self._tap.ended = self.ended = True
         return owed
 
-    def fail(self, fault: Fault, request_id: str) -> bytes:
+    def fail(self, fault: Fault, request_id: str) -> bytes | None:
         return self._tap.fail(fault, request_id)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from typing import NoReturn
 import psycopg
 import pytest
 
+from tests.every_provider import Bench, bench
 from tests.fakes.openai import KEY, FakeOpenAI
 from tests.live.server import Gateway, postgres_database
 
@@ -90,6 +91,25 @@ def gateway(live: Gateway, upstream: FakeOpenAI) -> Iterator[Gateway]:
     with live.log.open("rb") as log:
         log.seek(before)
         print(log.read().decode(errors="replace"))
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A gateway with every system connected, shared by the suites of every provider and every language."""
+    with starter(tmp_path_factory) as start, bench(start(), tmp_path_factory.mktemp("credentials")) as made:
+        yield made
+
+
+@pytest.fixture
+def at(world: Bench) -> Iterator[Bench]:
+    """The bench with no memory of other tests; what the gateway alone can get wrong fails the test."""
+    world.forget()
+    before = world.gateway.log.stat().st_size
+    yield world
+    with world.gateway.log.open("rb") as log:
+        log.seek(before)
+        print(log.read().decode(errors="replace"))
+    assert world.complaints() == []
 
 
 @pytest.fixture

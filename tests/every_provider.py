@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -316,9 +316,9 @@ class Bench:
 
     # -- what is said to the fakes
 
-    def scene(self, system: System, scene: Scene) -> None:
+    def scene(self, system: System, *scenes: Scene) -> None:
         if system.fake:
-            self.fake(system).scene(system.model, scene)
+            self.fake(system).scene(system.model, *scenes)
 
     def playing(self, system: System, scene: Scene) -> Behaviour:
         """The scene as a behaviour, to be chosen by what was asked."""
@@ -371,7 +371,7 @@ class Bench:
 
 
 @contextmanager
-def bench(gateway: Gateway, folder: Path) -> Iterator[Bench]:
+def bench(gateway: Gateway, folder: Path, systems: Iterable[System] = SYSTEMS) -> Iterator[Bench]:
     with ExitStack() as stack:
         fakes: dict[str, Any] = {
             "openai": FakeOpenAI(),
@@ -391,11 +391,11 @@ def bench(gateway: Gateway, folder: Path) -> Iterator[Bench]:
         for name in ("ocf", "tela"):
             fakes[name].sees.add(ocf.CHATTER)
             fakes[name].tool_parsers.add(ocf.CHATTER)
-        connect(gateway, fakes, folder)
+        connect(gateway, fakes, folder, systems)
         yield Bench(gateway, fakes)
 
 
-def connect(gateway: Gateway, fakes: Mapping[str, Any], folder: Path) -> None:
+def connect(gateway: Gateway, fakes: Mapping[str, Any], folder: Path, systems: Iterable[System]) -> None:
     """As an operator would, but all commands in one process."""
     pem, public = new_key()
     fakes["snowflake"].keys.append(public)
@@ -417,7 +417,7 @@ def connect(gateway: Gateway, fakes: Mapping[str, Any], folder: Path) -> None:
     words = [
         ["connect", "openai", "rescue", "--set", f"url={fakes['openai'].url}", "--secret", f"api_key={openai.KEY}"]
     ]
-    for system in SYSTEMS:
+    for system in systems:
         words += commands(system, settings.get(system.fake, []), secrets.get(system.fake, []), fakes)
     run = "from django.core.management import call_command\n" + "\n".join(f"call_command(*{each!r})" for each in words)
     gateway.manage("shell", "--no-imports", "-c", run)
@@ -470,8 +470,12 @@ def reasons() -> str:
     for reason, systems in found.items():
         rows = dict.fromkeys(row for each in systems.values() for row in each)
         line = f"* {', '.join(rows)} ({'; '.join(systems)}): {reason[0].lower()}{reason[1:]}"
-        lines.append(textwrap.fill(line, 120, subsequent_indent="  ", break_on_hyphens=False))
+        lines.append(filled(line))
     return "\n".join(lines)
+
+
+def filled(line: str) -> str:
+    return textwrap.fill(line, 120, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def matrix() -> str:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import base64
 import json
 import struct
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
 
-from tests.conftest import StartGateway
 from tests.every_provider import (
     BY_NAME,
     DOCUMENT,
@@ -26,7 +24,6 @@ from tests.every_provider import (
     No,
     System,
     Whole,
-    bench,
     cells,
     documented,
     expected,
@@ -60,24 +57,6 @@ GREETING = {"role": "user", "content": "Grüezi!"}
 THOUGHTS = Scene(thinking="Ich überlege: 雨?", signature="c2lnbmVk")
 # These think without saying what, or only count it.
 SECRETIVE = ("Snowflake: OpenAI", "SAP: GPT", "SAP: o3-mini")
-
-
-@pytest.fixture(scope="module")
-def world(start_gateway: StartGateway, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with bench(start_gateway(), tmp_path_factory.mktemp("credentials")) as made:
-        yield made
-
-
-@pytest.fixture
-def at(world: Bench) -> Iterator[Bench]:
-    """The bench with no memory of other tests; what the gateway alone can get wrong fails the test."""
-    world.forget()
-    before = world.gateway.log.stat().st_size
-    yield world
-    with world.gateway.log.open("rb") as log:
-        log.seek(before)
-        print(log.read().decode(errors="replace"))
-    assert world.complaints() == []
 
 
 def every(row: str) -> pytest.MarkDecorator:

@@ -152,7 +152,7 @@ def _lost_row(row: dict[str, Any]) -> dict[str, Any]:
         "ending": str(Ending.WORKER_LOST),
         "error_code": "worker_lost",
         "input_tokens": usage.input,
-        "tokens_from": str(TokensFrom.ESTIMATED),
+        "tokens_from": str(TokensFrom.ESTIMATED if usage.input else TokensFrom.NONE),
         "cost": cost(usage, Prices(**row["prices"])),
     }
 

@@ -72,6 +72,7 @@ class Call:
         self.streamed = False
         self.end_user = ""
         self.size = 0
+        self.estimates = True  # whether tokens may be guessed from what was sent and said
         self.attempts: list[dict[str, Any]] = []
         self.usage: Usage | None = None
         self.pieces = 0
@@ -86,7 +87,7 @@ class Call:
         self.lane = lane
         self.attempts.append({"profile": lane.deployment.target.profile, "model": lane.deployment.upstream_model})
         self._opened = self._row()
-        journal.opened({**self._opened, "worker": board.worker.id, "size": self.size})
+        journal.opened({**self._opened, "worker": board.worker.id, "size": self.size if self.estimates else 0})
 
     def attempt_failed(self, error: str, status: int | None) -> None:
         if self.attempts:
@@ -135,13 +136,18 @@ class Call:
         self._closed = True
         open_calls.discard(self)
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the call came in."""
+        return time.monotonic() - self._began
+
     def _elapsed_ms(self) -> int:
-        return int((time.monotonic() - self._began) * 1000)
+        return int(self.elapsed * 1000)
 
     def _final_usage(self, ending: Ending) -> tuple[Usage, TokensFrom]:
         if self.usage is not None:
             return self.usage, TokensFrom.UPSTREAM
-        if self._opened and ending not in (Ending.FAILED, Ending.REFUSED):
+        if self._opened and self.estimates and ending not in (Ending.FAILED, Ending.REFUSED):
             return Usage(input=-(-self.size // BYTES_PER_TOKEN), output=self.pieces), TokensFrom.ESTIMATED
         return Usage(), TokensFrom.NONE
 

@@ -1,4 +1,4 @@
-"""Anthropic Messages (`POST /v1/messages`), the half that upstreams speak.
+"""Anthropic Messages (`POST /v1/messages`), both halves. How requests are read stands in `anthropic_requests`.
 
 Source of the wire facts: Anthropic API reference, Messages and streaming; for Bedrock and Snowflake their contracts.
 """
@@ -6,13 +6,15 @@ Source of the wire facts: Anthropic API reference, Messages and streaming; for B
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+from providers.capabilities import Needs
 from providers.conversation import (
     Answer,
     CachePoint,
     ChatRequest,
+    Choice,
     Event,
     Finished,
     FinishReason,
@@ -29,18 +31,33 @@ from providers.conversation import (
     ToolResult,
     Usage,
 )
-from providers.languages.errors import chunk_document
-from providers.languages.fields import count_in, index_in, json_in, object_in, objects_in, text_in
-from providers.languages.language import Language, Reader
-from providers.languages.messages import arguments_object, data_url, system_parts, turns
+from providers.documents import dumps
+from providers.languages import anthropic_requests as requests
+from providers.languages.anthropic_events import (
+    ANSWER_TOOL,
+    NAME,
+    STOP_REASONS,
+    MessagesReader,
+    MessagesTap,
+    MessagesWriter,
+    call_id,
+    finish,
+    message,
+    read_usage,
+    renamed,
+    said,
+    write_error,
+)
+from providers.languages.errors import answer_document
+from providers.languages.fields import json_in, object_in, objects_in, text_in
+from providers.languages.language import Envelope, Fault, Language, Reader, Stamp, Tap, Writer
+from providers.languages.messages import arguments_object, claude_signed, data_url, system_parts, turns
 from providers.languages.thinking import claude_limits, claude_version
 from providers.wire.errors import CannotCarry, ProviderError
-from providers.wire.frames import sse_data
 
-NAME = "anthropic_messages"
+__all__ = ["ANSWER_TOOL", "NAME", "AnthropicMessages"]
+
 MAX_TOKENS = 4096  # the upstream demands a number; a route's ceiling is better
-# A call of this tool is not the model's wish to call something: its input is the answer that was asked for in JSON.
-ANSWER_TOOL = "answer_in_json"
 NOT_IN_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 THOUGHTS = ("thinking", "redacted_thinking")
@@ -48,26 +65,46 @@ THOUGHTS = ("thinking", "redacted_thinking")
 THINKS_BY_EFFORT = (4, 6)
 NOT_SAMPLED = (4, 7)
 
-FINISH_REASONS: Mapping[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "pause_turn": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
-
 
 class AnthropicMessages(Language):
     name = NAME
     work = "chat"
+    passes = ("anthropic-version", "anthropic-beta")
+    words = requests.WORDS
     drops: ClassVar[tuple[str, ...]] = ("seed", "presence_penalty", "frequency_penalty")
+    takes: ClassVar[frozenset[str] | None] = None  # fields the middle has no word for; None: whatever a caller sends
+
+    # -- server half --
+
+    def peek(self, body: Mapping[str, Any]) -> Envelope:
+        return requests.peek(body)
+
+    def needs(self, body: Mapping[str, Any]) -> Needs:
+        return requests.needs(body)
+
+    def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
+        return requests.parse(body)
+
+    def write_answer(self, answer: Answer, stamp: Stamp, request: ChatRequest | None = None) -> bytes:
+        choice = next(iter(answer.choices), Choice((), "stop"))
+        written = (_answered(part, choice, stamp, number) for number, part in enumerate(choice.parts))
+        content = [block for blocks in written for block in blocks]
+        return dumps(message(stamp, content, STOP_REASONS[choice.finish_reason], answer.usage))
+
+    def writer(self, stamp: Stamp, include_usage: bool, request: ChatRequest | None = None) -> Writer:
+        return MessagesWriter(stamp)
+
+    def write_error(self, fault: Fault, request_id: str) -> bytes:
+        return dumps(write_error(fault, request_id))
+
+    # -- client half --
 
     def write_request(self, request: ChatRequest, model: str) -> dict[str, Any]:
-        _refuse(request)
+        own = self._own(request, model)
+        _refuse(request, request.indispensable - own.keys())
         limit, thinking = claude_limits(request, MAX_TOKENS)
         body: dict[str, Any] = {
+            **own,
             "model": model,
             "max_tokens": limit,
             "stream": request.stream,
@@ -89,8 +126,20 @@ class AnthropicMessages(Language):
             body["metadata"] = {"user_id": request.user}
         return body
 
+    def _own(self, request: ChatRequest, model: str = "") -> dict[str, Any]:
+        """What a caller of this very language sent that the middle has no word for."""
+        if request.language != NAME:
+            return {}
+        sampled = claude_version(model) < NOT_SAMPLED and not claude_limits(request, MAX_TOKENS)[1]
+        return {
+            name: value
+            for name, value in request.extras.items()
+            if (self.takes is None or name in self.takes) and (sampled or name != "top_k")
+        }
+
     def dropped(self, request: ChatRequest) -> list[str]:
-        dropped = super().dropped(request)
+        own = self._own(request)
+        dropped = [name for name in super().dropped(request) if name not in own]
         _, thinking = claude_limits(request, MAX_TOKENS)
         carried = {} if thinking else _sampling(request)
         given = [name for name in ("temperature", "top_p") if getattr(request, name) is not None]
@@ -111,7 +160,7 @@ class AnthropicMessages(Language):
                 case "text":
                     events.append(TextDelta(text_in(block, "text")))
                 case "thinking":
-                    events += _said(ThinkingDelta(text_in(block, "thinking"), text_in(block, "signature") or None))
+                    events += said(ThinkingDelta(text_in(block, "thinking"), text_in(block, "signature") or None))
                 case "tool_use" if block.get("name") == ANSWER_TOOL:
                     events.append(TextDelta(json_in(block, "input")))
                 case "tool_use":
@@ -120,119 +169,64 @@ class AnthropicMessages(Language):
                     calls += 1
                 case _:
                     events.append(Opaque(NAME, block))
-        return Answer.collect([*events, Finished(_finish(reason, calls)), *read_usage(object_in(document, "usage"))])
+        return Answer.collect([*events, Finished(finish(reason, calls)), *read_usage(object_in(document, "usage"))])
 
     def reader(self, request: ChatRequest | None = None) -> Reader:
         return MessagesReader()
 
+    # -- straight through --
 
-class MessagesReader(Reader):
-    """`message_start`, blocks with their deltas, `message_delta`, `message_stop`."""
+    def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
+        return {**body, "model": model}
 
-    def __init__(self) -> None:
-        self._usage: dict[str, Any] = {}
-        self._calls: dict[int, int] = {}  # block -> number of the call it holds
-        self._answers: set[int] = set()  # blocks that hold the answer in JSON
-        self._silent: set[int] = set()  # blocks of either, of which no input has come
-        self._finished = False
+    def clamp(self, body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]:
+        return requests.clamp(body, limit)
 
-    def read_frame(self, frame: bytes) -> list[Event]:
-        data = sse_data(frame)
-        if data is None:
-            return []
-        document = chunk_document(data)
-        match document.get("type"):
-            case "message_start":
-                self._usage |= object_in(object_in(document, "message"), "usage")
-            case "content_block_start":
-                return self._begin(index_in(document), object_in(document, "content_block"))
-            case "content_block_delta":
-                return self._go_on(index_in(document), object_in(document, "delta"))
-            case "content_block_stop" if (index := index_in(document)) in self._silent:
-                return self._input(index, "{}")  # whose input is empty is sent none
-            case "message_delta":
-                return self._finish(document)
-            case "message_stop":
-                self.ended = True
-        return []
+    def tap(self, model: str | None, include_usage: bool) -> Tap:
+        return MessagesTap(model)
 
-    def read_end(self) -> list[Event]:
-        if not self._finished:
-            raise ProviderError("The upstream's answer ended before it was complete.", kind="cut")
-        return []
-
-    def _begin(self, index: int, block: Mapping[str, Any]) -> list[Event]:
-        events: list[Event] = []
-        match block.get("type"):
-            case "tool_use":
-                self._silent.add(index)
-                if block.get("name") == ANSWER_TOOL:
-                    self._answers.add(index)
-                else:
-                    self._calls[index] = len(self._calls)
-                    events.append(ToolCallDelta(self._calls[index], text_in(block, "id"), text_in(block, "name")))
-                if object_in(block, "input"):
-                    events += self._input(index, json_in(block, "input"))
-            case "text":
-                events += _said(TextDelta(text_in(block, "text")))
-            case "thinking":
-                events += _said(ThinkingDelta(text_in(block, "thinking"), text_in(block, "signature") or None))
-            case _:
-                events.append(Opaque(NAME, dict(block)))
-        return events
-
-    def _go_on(self, index: int, delta: Mapping[str, Any]) -> list[Event]:
-        match delta.get("type"):
-            case "text_delta":
-                return _said(TextDelta(text_in(delta, "text")))
-            case "thinking_delta":
-                return _said(ThinkingDelta(text_in(delta, "thinking")))
-            case "signature_delta":
-                return _said(ThinkingDelta("", text_in(delta, "signature") or None))
-            case "input_json_delta" if piece := text_in(delta, "partial_json"):
-                return self._input(index, piece)
-        return []
-
-    def _input(self, index: int, piece: str) -> list[Event]:
-        """A piece of what a tool is called with: of the one that answers, it is the answer."""
-        self._silent.discard(index)
-        if index in self._calls:
-            return [ToolCallDelta(self._calls[index], arguments=piece)]
-        return [TextDelta(piece)] if index in self._answers else []
-
-    def _finish(self, document: Mapping[str, Any]) -> list[Event]:
-        # Counts only grow: a 0 or nothing stands for what has been said before.
-        self._usage |= {name: count for name, count in object_in(document, "usage").items() if count}
-        events: list[Event] = []
-        if (reason := text_in(object_in(document, "delta"), "stop_reason")) and not self._finished:
-            self._finished = True
-            events.append(Finished(_finish(reason, len(self._calls))))
-        return [*events, *read_usage(self._usage)]
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+        document = answer_document(body)
+        reason = text_in(document, "stop_reason")
+        if not reason or not isinstance(document.get("content"), list):
+            raise ProviderError("The upstream's answer holds no message, or not why it ended.", kind="broken")
+        usage = next(iter(read_usage(object_in(document, "usage"))), None)
+        passed = renamed(body, document, model)
+        return dumps({**document, "model": model}) if passed is None else passed, usage, finish(reason, calls=1)
 
 
-def read_usage(usage: Mapping[str, Any]) -> list[Usage]:
-    """`input_tokens` is what was neither read from the cache nor written to it. Empty where nothing was counted."""
-    cached, written = count_in(usage, "cache_read_input_tokens"), count_in(usage, "cache_creation_input_tokens")
-    prompt = count_in(usage, "input_tokens") + cached + written
-    counted = Usage(input=prompt, output=count_in(usage, "output_tokens"), cached=cached, cache_write=written)
-    return [counted] if counted != Usage() else []
+# -- answers, written --
 
 
-def _said(event: TextDelta | ThinkingDelta) -> list[Event]:
-    """The event, unless it says nothing: a first word is waited for."""
-    return [event] if event.text or (isinstance(event, ThinkingDelta) and event.signature) else []
+def _answered(part: Part, choice: Choice, stamp: Stamp, number: int) -> Iterator[dict[str, Any]]:
+    match part:
+        case Text(text):
+            yield {"type": "text", "text": text}
+        case Thinking(text, signature):
+            yield {"type": "thinking", "thinking": text, "signature": signature or ""}
+        case ToolCall(id, name):
+            written = {"type": "tool_use", "id": call_id(id, stamp, number), "name": name}
+            yield {**written, "input": _input(part, choice.finish_reason)}
+        case Opaque(language, value) if language == NAME:
+            yield dict(value)
 
 
-def _finish(reason: str, calls: int) -> FinishReason:
-    finish = FINISH_REASONS.get(reason, "stop")
-    return "stop" if finish == "tool_calls" and not calls else finish
+def _input(call: ToolCall, reason: FinishReason) -> dict[str, Any]:
+    try:
+        return arguments_object(call)
+    except CannotCarry as error:
+        if reason == "length":
+            return {}  # cut in the middle, as the answer says itself
+        raise ProviderError(f"The model called '{call.name}' with what is no JSON object.", kind="broken") from error
 
 
-def _refuse(request: ChatRequest) -> None:
+# -- requests, written --
+
+
+def _refuse(request: ChatRequest, lost: Iterable[str]) -> None:
     if (request.n or 1) > 1:
         raise CannotCarry("This upstream gives one answer.", "n")
-    if request.indispensable:
-        name = min(request.indispensable)
+    for name in sorted(lost):
         raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
     if not all(stop.strip() for stop in request.stop):
         raise CannotCarry("A stop sequence must hold more than white space on this upstream.", "stop")
@@ -256,7 +250,10 @@ def _sampling(request: ChatRequest) -> dict[str, Any]:
 
 def _turn(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
     # What tools answered comes first: the upstream refuses a turn in which words stand before it.
-    blocks = _blocks(tuple(sorted(parts, key=lambda part: not isinstance(part, ToolResult))))
+    words = next((at for at, part in enumerate(parts) if not isinstance(part, (ToolResult, CachePoint))), len(parts))
+    if any(isinstance(part, ToolResult) for part in parts[words:]):
+        parts = tuple(sorted(parts, key=lambda part: not isinstance(part, ToolResult)))
+    blocks = _blocks(parts)
     while blocks and blocks[-1]["type"] in THOUGHTS:
         blocks.pop()  # it refuses thoughts that nothing follows
     return blocks
@@ -267,7 +264,7 @@ def _blocks(parts: tuple[Part, ...]) -> list[dict[str, Any]]:
     for part in parts:
         if isinstance(part, CachePoint):
             if blocks and blocks[-1]["type"] not in THOUGHTS:
-                blocks[-1]["cache_control"] = {"type": "ephemeral"} | ({"ttl": part.ttl} if part.ttl else {})
+                blocks[-1]["cache_control"] = _mark(part)
         else:
             blocks += _block(part)
     return blocks
@@ -281,14 +278,19 @@ def _block(part: Part) -> Iterator[dict[str, Any]]:
             yield {"type": "image", "source": _source(part)}
         case ToolCall(id, name):
             yield {"type": "tool_use", "id": _id(id), "name": name, "input": arguments_object(part)}
-        case ToolResult(id, content):
-            yield {"type": "tool_result", "tool_use_id": _id(id), "content": _blocks(content)}
-        case Thinking(text, signature) if signature:
+        case ToolResult(id, content, failed):
+            answered = {"type": "tool_result", "tool_use_id": _id(id), "content": _blocks(content)}
+            yield answered | ({"is_error": True} if failed else {})
+        case Thinking(text, signature) if claude_signed(part):
             yield {"type": "thinking", "thinking": text, "signature": signature}
         case Opaque(language, value):
             if language != NAME:
                 raise CannotCarry("A part of a message cannot be carried to this upstream.", "messages")
             yield dict(value)
+
+
+def _mark(point: CachePoint) -> dict[str, str]:
+    return {"type": "ephemeral"} | ({"ttl": point.ttl} if point.ttl else {})
 
 
 def _source(image: Image) -> dict[str, Any]:
@@ -308,8 +310,10 @@ def _id(id: str) -> str:
 
 def _write_tool(tool: Tool) -> dict[str, Any]:
     schema = dict(tool.parameters or {})
-    written = {"name": tool.name, "input_schema": {"type": "object", "properties": {}} | schema}
-    return written | ({"description": tool.description} if tool.description else {})
+    written: dict[str, Any] = {"name": tool.name, "input_schema": {"type": "object", "properties": {}} | schema}
+    if tool.description:
+        written["description"] = tool.description
+    return written | ({"cache_control": _mark(tool.cache)} if tool.cache else {})
 
 
 def _answer_tool(request: ChatRequest) -> list[dict[str, Any]]:

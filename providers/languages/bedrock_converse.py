@@ -38,6 +38,7 @@ from providers.languages.messages import (
     Blocks,
     arguments_object,
     call_names,
+    claude_signed,
     data_url,
     system_parts,
     thinking_lost,
@@ -305,9 +306,10 @@ def _blocks(parts: tuple[Part, ...]) -> Blocks:
             case ToolCall(id, name):
                 call = {"toolUseId": _id(id), "name": name, "input": arguments_object(part)}
                 blocks.append({"toolUse": call})
-            case ToolResult(id, content):
-                blocks.append({"toolResult": {"toolUseId": _id(id), "content": _blocks(content)}})
-            case Thinking(text, signature) if signature:
+            case ToolResult(id, content, failed):
+                result: dict[str, Any] = {"toolUseId": _id(id), "content": _blocks(content)}
+                blocks.append({"toolResult": result | ({"status": "error"} if failed else {})})
+            case Thinking(text, signature) if claude_signed(part):
                 blocks.append({"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}})
             case CachePoint() if blocks and blocks[-1] != CACHE_POINT:
                 blocks.append(CACHE_POINT)

@@ -6,6 +6,7 @@ Source: Snowflake Cortex REST, cortex-inference.yaml and cortex-embed.yaml; the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from providers.conversation import (
@@ -237,7 +238,7 @@ def _thinking(request: ChatRequest, model: str) -> dict[str, Any]:
     if model.startswith("openai-"):
         effort = EFFORTS.get(request.reasoning_effort or "")
         return {"openai": {"reasoning": {"effort": effort}}} if effort else {}
-    limit, thinking = claude_limits(request, DEFAULT_TOKENS, MOST_TOKENS)
+    limit, thinking = _limits(request)
     if not thinking or not model.startswith("claude"):
         return {}
     return {"max_tokens": limit, "anthropic": {"thinking": {"budget_tokens": thinking}}}
@@ -245,8 +246,17 @@ def _thinking(request: ChatRequest, model: str) -> dict[str, Any]:
 
 def _limit(request: ChatRequest) -> int:
     """As many tokens may have been made."""
-    limit, thinking = claude_limits(request, DEFAULT_TOKENS, MOST_TOKENS)
+    limit, thinking = _limits(request)
     return limit if thinking else min(request.max_tokens or DEFAULT_TOKENS, MOST_TOKENS)
+
+
+def _limits(request: ChatRequest) -> tuple[int, int]:
+    """Earlier thoughts are not written, so that Claude cannot go on with them once a tool has answered."""
+    written = tuple(
+        replace(message, parts=tuple(part for part in message.parts if not isinstance(part, Thinking)))
+        for message in request.messages
+    )
+    return claude_limits(replace(request, messages=written), DEFAULT_TOKENS, MOST_TOKENS)
 
 
 def _messages(request: ChatRequest, model: str) -> list[dict[str, Any]]:

@@ -135,8 +135,13 @@ def _checked(document: Any) -> dict[str, Any]:
         raise ProviderError("The upstream's answer is not a JSON object.", kind="broken")
     if document.get("error") or document.get("object") == "error" or _is_bare_error(document):
         # A failure dressed as success: a 200, or a frame in the middle of a stream.
-        raise read_error(_status_in(document), dumps(document), "", within_answer=True)
+        raise failure_in(document)
     return document
+
+
+def failure_in(document: Mapping[str, Any]) -> ProviderError:
+    """What an upstream reports in the place, or in the middle, of an answer."""
+    return read_error(_status_in(document), dumps(document), "", within_answer=True)
 
 
 def _is_bare_error(document: Mapping[str, Any]) -> bool:
@@ -155,6 +160,25 @@ BY_TYPE: Mapping[str, int] = {
     "overloaded_error": 529,
     "timeout_error": 504,
 }
+# OpenAI names it in the code (API reference, Responses: the error object).
+BY_CODE: Mapping[str, int] = {
+    "invalid_api_key": 401,
+    "model_not_found": 404,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "server_is_overloaded": 503,
+    "slow_down": 503,
+    "vector_store_timeout": 504,
+    **dict.fromkeys(
+        (
+            "context_length_exceeded content_filter invalid_prompt bio_policy cyber_policy invalid_image "
+            "invalid_image_format invalid_base64_image invalid_image_url invalid_image_mode image_too_large "
+            "image_too_small image_parse_error image_content_policy_violation image_file_too_large "
+            "image_file_not_found unsupported_image_media_type empty_image_file failed_to_download_image"
+        ).split(),
+        400,
+    ),
+}
 SESSION_EXPIRED = "390112"  # Snowflake says so with a status of 200
 
 
@@ -162,7 +186,7 @@ def _status_in(document: Mapping[str, Any]) -> int:
     error = document.get("error")
     error = error[0] if isinstance(error, list) and error else error
     fault = error if isinstance(error, dict) else document
-    if status := BY_TYPE.get(str(fault.get("type"))):
+    if status := BY_TYPE.get(str(fault.get("type"))) or BY_CODE.get(str(fault.get("code"))):
         return status
     if str(code := fault.get("code")) == SESSION_EXPIRED:
         return 401

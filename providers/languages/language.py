@@ -11,7 +11,9 @@ from providers.capabilities import Needs
 from providers.conversation import Answer, ChatRequest, EmbeddingRequest, Embeddings, Event, FinishReason, Usage
 from providers.wire.frames import BLANK_LINE
 
-Work = Literal["chat", "completion", "embedding"]
+Work = Literal[
+    "chat", "completion", "embedding", "counting", "image", "speech", "transcription", "moderation", "rerank"
+]
 
 
 class BadRequest(Exception):
@@ -37,11 +39,12 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What an answer written afresh is marked with; `created` is in Unix seconds."""
+    """What an answer written afresh is marked with: `created` in Unix seconds, `elapsed` in seconds of the call."""
 
     id: str
     created: int
     model: str
+    elapsed: float = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Tap:
     Straight through means no JSON is parsed per frame: `see` looks for the few bytes that matter.
     """
 
+    frame_end: ClassVar[Pattern[bytes]] = BLANK_LINE
     usage: Usage | None = None
     finish_reason: FinishReason | None = None
     content = False  # the first content has come
@@ -79,8 +83,8 @@ class Tap:
         """What is still owed to the caller when the body ended without its end mark."""
         return b""
 
-    def fail(self, fault: Fault, request_id: str) -> bytes:
-        """The last frame of a stream that broke."""
+    def fail(self, fault: Fault, request_id: str) -> bytes | None:
+        """The last frame of a stream that broke; None: this format cannot say so, and the body must be cut."""
         raise NotImplementedError
 
 
@@ -120,6 +124,11 @@ class Language:
     name: ClassVar[str]
     work: ClassVar[Work]
     stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
+    passes: ClassVar[tuple[str, ...]] = ()  # callers' headers, in lower case, that go straight through as well
+    heartbeat: ClassVar[bytes] = b":\n\n"  # what may stand between two frames and means nothing
+    translates: ClassVar[bool] = True  # False: goes straight through, or not at all
+    translated_as: ClassVar[Work | None] = None  # what comes closest in other languages, if not the same work
+    words: ClassVar[Mapping[str, str]] = {}  # fields that it calls otherwise than the middle does
 
     # -- server half: what callers speak --
 
@@ -131,18 +140,38 @@ class Language:
         """What a body that was peeked at needs of a model, told without reading all of it."""
         return {}
 
+    def spellings(self, model: str) -> tuple[str, ...]:
+        """The names a caller may mean by this one, best first."""
+        return (model,)
+
+    def named(self, field: str, body: Mapping[str, Any]) -> str:
+        """What the caller of this body calls a field of the middle; one that is in the body has its name from there."""
+        return field if field in body else self.words.get(field, field)
+
+    def asks_nothing(self, body: Mapping[str, Any]) -> bool:
+        """Whether a body that was peeked at needs no upstream, unless one speaks this language: see `write_nothing`."""
+        return False
+
+    def write_nothing(self, body: Mapping[str, Any], stamp: Stamp) -> bytes:
+        raise NotImplementedError
+
     def parse_request(self, body: Mapping[str, Any]) -> ChatRequest:
         """Raises BadRequest naming the field."""
         raise NotImplementedError
 
-    def write_answer(self, answer: Answer, stamp: Stamp) -> bytes:
+    def write_answer(self, answer: Answer, stamp: Stamp, request: ChatRequest | None = None) -> bytes:
+        """`request` is what was asked, for languages that repeat it in the answer."""
         raise NotImplementedError
 
-    def writer(self, stamp: Stamp, include_usage: bool) -> Writer:
+    def writer(self, stamp: Stamp, include_usage: bool, request: ChatRequest | None = None) -> Writer:
         raise NotImplementedError
 
     def write_error(self, fault: Fault, request_id: str) -> bytes:
         raise NotImplementedError
+
+    def estimated(self, body: Mapping[str, Any]) -> bytes | None:
+        """An answer for when no upstream has one; None: only an upstream can answer."""
+        return None
 
     # -- client half: what upstreams speak --
 

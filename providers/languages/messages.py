@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from providers.conversation import CachePoint, Image, Message, Part, Role, Text, Thinking, ToolCall, ToolResult
+from providers.conversation import CachePoint, Image, Message, Opaque, Part, Role, Text, Thinking, ToolCall, ToolResult
 from providers.documents import loads
 from providers.wire.errors import CannotCarry
 
@@ -85,4 +85,27 @@ def thinking_lost(messages: Iterable[Message]) -> bool:
         return True
     if not said or not any(isinstance(part, ToolResult) for part in said[-1].parts):
         return False
-    return not any(isinstance(part, Thinking) and part.signature for turn in said[-2:-1] for part in turn.parts)
+    return not any(_begins_with_thinking(turn) for turn in said[-2:-1])
+
+
+def claude_signed(thought: Thinking) -> bool:
+    """Whether Claude made the signature. That of another upstream begins with its language's name and a colon,
+    which base64 does not know."""
+    return bool(thought.signature) and ":" not in (thought.signature or "")
+
+
+def _begins_with_thinking(turn: Message) -> bool:
+    """Whether the first thing that will be written of it is signed thinking: upstreams refuse it behind words."""
+    for part in turn.parts:
+        match part:
+            case Thinking() if claude_signed(part):
+                return True
+            case Opaque(_, value):
+                return value.get("type") == "redacted_thinking"
+            case Text(text) if text.strip():
+                return False
+            case Thinking() | Text() | CachePoint():
+                continue  # not written
+            case _:
+                return False
+    return False

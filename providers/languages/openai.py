@@ -37,7 +37,7 @@ class OpenAILanguage(Language):
     """The server and client habits common to every OpenAI format."""
 
     def write_error(self, fault: Fault, request_id: str) -> bytes:
-        return dumps(_error(fault))
+        return dumps(error_document(fault))
 
     def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
         readdressed = {**body, "model": model}
@@ -86,7 +86,7 @@ class OpenAIWriter(Writer):
         return DONE
 
     def fail(self, fault: Fault, request_id: str) -> bytes:
-        return sse(_error(fault))
+        return sse(error_document(fault))
 
 
 class OpenAITap(Tap):
@@ -155,7 +155,7 @@ class OpenAITap(Tap):
         return b"" if self.ended else DONE
 
     def fail(self, fault: Fault, request_id: str) -> bytes:
-        return sse(_error(fault))
+        return sse(error_document(fault))
 
 
 def _remarkable(frame: bytes) -> bool:
@@ -231,5 +231,5 @@ def write_usage(usage: Usage) -> dict[str, Any]:
     return document
 
 
-def _error(fault: Fault) -> dict[str, Any]:
+def error_document(fault: Fault) -> dict[str, Any]:
     return {"error": {"message": fault.message, "type": fault.type, "param": fault.param, "code": fault.code}}

@@ -134,7 +134,7 @@ class OpenAIChat(OpenAILanguage):
             indispensable=frozenset(name for name in INDISPENSABLE & extras.keys() if extras[name] is not False),
         )
 
-    def write_answer(self, answer: Answer, stamp: Stamp) -> bytes:
+    def write_answer(self, answer: Answer, stamp: Stamp, request: ChatRequest | None = None) -> bytes:
         document: dict[str, Any] = {
             "id": f"chatcmpl-{stamp.id}",
             "object": "chat.completion",
@@ -154,7 +154,7 @@ class OpenAIChat(OpenAILanguage):
             document["usage"] = openai.write_usage(answer.usage)
         return dumps(document)
 
-    def writer(self, stamp: Stamp, include_usage: bool) -> Writer:
+    def writer(self, stamp: Stamp, include_usage: bool, request: ChatRequest | None = None) -> Writer:
         return ChatWriter(stamp, include_usage)
 
     # -- client half --

@@ -53,6 +53,7 @@ INDISPENSABLE = frozenset(["suffix", "echo", "best_of", "logprobs", "logit_bias"
 class OpenAICompletions(OpenAILanguage):
     name = NAME
     work = "completion"
+    words = {"messages": "prompt"}
 
     # -- server half --
 
@@ -99,7 +100,7 @@ class OpenAICompletions(OpenAILanguage):
             indispensable=INDISPENSABLE & extras.keys(),
         )
 
-    def write_answer(self, answer: Answer, stamp: Stamp) -> bytes:
+    def write_answer(self, answer: Answer, stamp: Stamp, request: ChatRequest | None = None) -> bytes:
         document: dict[str, Any] = {
             "id": f"cmpl-{stamp.id}",
             "object": "text_completion",
@@ -119,7 +120,7 @@ class OpenAICompletions(OpenAILanguage):
             document["usage"] = openai.write_usage(answer.usage)
         return dumps(document)
 
-    def writer(self, stamp: Stamp, include_usage: bool) -> Writer:
+    def writer(self, stamp: Stamp, include_usage: bool, request: ChatRequest | None = None) -> Writer:
         return CompletionWriter(stamp, include_usage)
 
     # -- client half --
@@ -143,7 +144,12 @@ class OpenAICompletions(OpenAILanguage):
             "user": request.user,
         }
         body.update((name, value) for name, value in fields.items() if value is not None)
+        if "suffix" in request.indispensable:
+            body["suffix"] = request.extras["suffix"]
         return body
+
+    def dropped(self, request: ChatRequest) -> list[str]:
+        return [name for name in super().dropped(request) if name != "suffix"]
 
     def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
         choices = objects_in(document, "choices")
@@ -224,8 +230,9 @@ def _prompt(request: ChatRequest) -> str:
         raise CannotCarry("Tools cannot be carried to an upstream that only completes text.", "tools")
     if request.json_format:
         raise CannotCarry("A JSON answer cannot be asked of an upstream that only completes text.", "response_format")
-    if request.language != NAME and request.indispensable:
-        name = min(request.indispensable)
+    lost = frozenset() if request.language == NAME else request.indispensable - {"suffix"}
+    if lost:
+        name = min(lost)
         raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
     match request.messages:
         case (Message("user", (Text(text),)),):

@@ -55,6 +55,7 @@ class BedrockMessages(AnthropicMessages):
 
     name = "bedrock_messages"
     drops = (*AnthropicMessages.drops, "user")
+    takes = frozenset(["top_k"])
 
 
 class AICoreChat(ChatDialect):

@@ -18,6 +18,12 @@ def budget(effort: str | None) -> int:
     return BUDGETS.get(effort or "", 0)
 
 
+def effort(tokens: int) -> str:
+    """The largest effort that a budget of so many tokens pays for."""
+    paid = [name for name, needed in BUDGETS.items() if needed <= tokens and name != "max"]
+    return paid[-1] if paid else "low"
+
+
 def claude_version(model: str) -> tuple[int, int]:
     """As its name says it; (0, 0) for a name that does not."""
     found = CLAUDE_VERSION.search(model)

@@ -22,7 +22,7 @@ from gevent import monkey
 from geventhttpclient.connectionpool import ConnectionPool, SSLConnectionPool
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
 
-from providers.base import Target, UpstreamRequest
+from providers.base import Target, Upload, UpstreamRequest
 from providers.wire import guard
 from providers.wire.errors import ProviderError
 from providers.wire.frames import BLANK_LINE, READ_SIZE, Frames, FrameTooLarge, receive
@@ -116,13 +116,13 @@ def send(request: UpstreamRequest, target: Target, stream: bool) -> Response:
     try:
         sock, reused = pool.take(patience)
         try:
-            response = _exchange(sock, pool, message, request.method)
+            response = _exchange(sock, pool, message, request)
         except HTTPConnectionClosed:
             # A reused connection that closed before any byte came had been idle too long; on a
             # fresh one the upstream may have seen the call, so it is not sent twice.
             if not reused:
                 raise
-            response = _exchange(pool.fresh(patience), pool, message, request.method)
+            response = _exchange(pool.fresh(patience), pool, message, request)
     except FAULTS as error:
         raise fault(error, target) from error
     finally:
@@ -158,9 +158,13 @@ class _Answer(HTTPSocketPoolResponse):
         super().feed(data)
 
 
-def _exchange(sock: gevent.socket.socket, pool: Pool, message: bytes, method: str) -> HTTPSocketPoolResponse:
+def _exchange(
+    sock: gevent.socket.socket, pool: Pool, message: bytes, request: UpstreamRequest
+) -> HTTPSocketPoolResponse:
     try:
         sock.sendall(message)
+        if request.upload is not None:
+            _send_pieces(sock, request.upload)
     except (ConnectionResetError, BrokenPipeError):
         # The upstream may have refused early and answered before it closed: that answer is worth reading.
         pass
@@ -168,7 +172,14 @@ def _exchange(sock: gevent.socket.socket, pool: Pool, message: bytes, method: st
         pool.release_socket(sock)
         raise
     # From here on the response frees the socket, also when reading its headers fails.
-    return _Answer(sock, pool, block_size=READ_SIZE, method=method)
+    return _Answer(sock, pool, block_size=READ_SIZE, method=request.method)
+
+
+def _send_pieces(sock: gevent.socket.socket, upload: Upload) -> None:
+    for piece in upload:
+        sock.sendall(piece)
+        # A peer that always takes more would keep the hub, and with it every other call, waiting.
+        gevent.sleep(0)
 
 
 def _head(request: UpstreamRequest, url: SplitResult, target: Target) -> bytes:
@@ -181,7 +192,7 @@ def _head(request: UpstreamRequest, url: SplitResult, target: Target) -> bytes:
     lines += [f"{name}: {value}" for name, value in request.headers.items()]
     if proxy is not None and url.scheme == "http" and proxy.username:
         lines.append(f"Proxy-Authorization: {_basic(proxy)}")
-    lines.append(f"Content-Length: {len(request.body)}")
+    lines.append(f"Content-Length: {len(request.body if request.upload is None else request.upload)}")
     text = "\r\n".join(lines)
     # Names and values come from operators, never from callers; a line break in one would be a second header.
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or " " in path or "\0" in text:

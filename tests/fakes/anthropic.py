@@ -25,6 +25,8 @@ from tests.fakes.server import Behaviour, Exchange, FakeServer, Gate, Heard, Jso
 
 KEY = "sk-ant-api03-upstream-0123456789abcdef"  # what a profile must send; never what a caller sends
 VERSION = "2023-06-01"
+LATER_VERSION = "2026-10-21"
+SAMPLING = ("temperature", "top_p", "top_k")  # refused since the later version
 MODELS = ("claude-opus-4-5", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-fake")
 LARGEST = 32 << 20  # bytes of a body
 
@@ -804,7 +806,7 @@ class FakeAnthropic(FakeServer):
         if version is None:
             self.complain("The header anthropic-version is missing.")
             raise Refused(400, "anthropic-version: header is required")
-        if version != VERSION:
+        if version not in (VERSION, LATER_VERSION):
             self.complain(f"anthropic-version: {version}")
             raise Refused(400, f'anthropic-version: "{version}" is not a valid version')
 
@@ -823,6 +825,8 @@ class FakeAnthropic(FakeServer):
             self.complain("The body is no JSON object.")
             raise Refused(400, "Input should be an object")
         try:
+            if heard.headers["anthropic-version"] == LATER_VERSION:
+                known = known - set(SAMPLING)
             check_messages_body(heard.body, known=known | self.also_known, needs_model=True)
         except BadRequest as error:
             raise Refused(400, error.message) from error

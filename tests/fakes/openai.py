@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tests.fakes import openai_responses as responses
 from tests.fakes import scenes
 from tests.fakes.scenes import Scene
 from tests.fakes.server import Behaviour, Exchange, FakeServer, Gate, Heard, Json, Refusal, unique
@@ -89,11 +90,13 @@ def instance(schema: Json) -> Any:
 
 def reply_text(body: Json, reply: Reply) -> str:
     wanted = body.get("response_format") or {}
+    if "input" in body and ((body.get("text") or {}).get("format") or {}).get("type") == "json_schema":
+        return json.dumps(instance(body["text"]["format"]["schema"])) if reply.text is None else reply.text
     if wanted.get("type") == "json_schema":
         return json.dumps(instance(wanted["json_schema"]["schema"]))
     if reply.text is not None:
         return reply.text
-    return said(body)
+    return responses.said(body) if "input" in body else said(body)
 
 
 def output_tokens(body: Json, reply: Reply) -> int:
@@ -154,6 +157,8 @@ def chat_chunks(body: Json, reply: Reply) -> Iterator[Json]:
 
     if reply.calls:
         yield chunk({"role": "assistant", "content": None})
+        for piece in pieces(reply.reasoning):
+            yield chunk({"reasoning_content": piece})
         for index, (id, name, arguments) in enumerate(reply.calls):
             function = {"name": name, "arguments": ""}
             yield chunk({"tool_calls": [{"index": index, "id": id, "type": "function", "function": function}]})
@@ -228,10 +233,27 @@ def embeddings_whole(body: Json) -> Json:
     return {"object": "list", "data": data, "model": body["model"], "usage": usage}
 
 
+def spoken_of(body: Json, reply: Reply) -> responses.Spoken:
+    """The reply in the words of Responses."""
+    usage = usage_of(body, reply)
+    return responses.Spoken(
+        "" if reply.calls else reply_text(body, reply),
+        reply.reasoning,
+        reply.calls,
+        reply.finish,
+        usage["prompt_tokens"],
+        usage["completion_tokens"],
+        reply.cached_tokens,
+        reply.reasoning_tokens,
+    )
+
+
 def whole_of(exchange: Exchange, reply: Reply) -> bytes:
     path, body = exchange.heard.path, exchange.body
     if path == "/v1/embeddings":
         answer = embeddings_whole(body)
+    elif path == responses.PATH:
+        answer = responses.whole(body, spoken_of(body, reply))
     elif path == "/v1/completions":
         answer = completion_whole(body, reply)
     else:
@@ -240,6 +262,9 @@ def whole_of(exchange: Exchange, reply: Reply) -> bytes:
 
 
 def frames_of(exchange: Exchange, reply: Reply, blank_line: bytes = b"\n\n") -> list[bytes]:
+    if exchange.heard.path == responses.PATH:
+        made = responses.events(exchange.body, spoken_of(exchange.body, reply))
+        return [responses.frame(event, blank_line[: len(blank_line) // 2]) for event in made]
     chunks = completion_chunks if exchange.heard.path == "/v1/completions" else chat_chunks
     events = [
         json.dumps(chunk, separators=(",", ":"), sort_keys=reply.sort_keys).encode()
@@ -273,6 +298,15 @@ def answer(
     return behave
 
 
+ENGINE_DIED = "The engine ran out of memory."
+
+
+def words_begin(frames: list[bytes]) -> int:
+    """The number of the first frame that says something: in front of it chat names a role, and Responses much."""
+    deltas = [number for number, frame in enumerate(frames) if b'.delta"' in frame]
+    return deltas[0] if deltas else 1
+
+
 def play(scene: Scene) -> Behaviour:
     """The scene, whole or streamed as asked."""
     reply = Reply(
@@ -285,10 +319,13 @@ def play(scene: Scene) -> Behaviour:
         reasoning=scene.thinking,
     )
     line_end = b"\r\n" if scene.crlf else b"\n"
-    broken = json.dumps({"error": error_of("The engine ran out of memory.", "server_error")}).encode()
+    broken = json.dumps({"error": error_of(ENGINE_DIED, "server_error")}).encode()
 
     def whole(exchange: Exchange) -> None:
-        data = broken if scene.fails in ("first", "later") else whole_of(exchange, reply)
+        data = whole_of(exchange, reply)
+        if scene.fails in ("first", "later"):
+            responds = exchange.heard.path == responses.PATH
+            data = json.dumps(responses.failed(exchange.body, ENGINE_DIED)).encode() if responds else broken
         exchange.head(200, "application/json", length=len(data))
         if scene.fails == "cut":
             exchange.close()
@@ -302,8 +339,11 @@ def play(scene: Scene) -> Behaviour:
             return
         frames = frames_of(exchange, reply, line_end * 2)
         if scene.fails:
-            frames = [] if scene.fails == "first" else frames[:2]
-            frames += [] if scene.fails == "cut" else [b"data: " + broken + line_end * 2]
+            frames = [] if scene.fails == "first" else frames[: words_begin(frames) + 1]
+            error = b"data: " + broken + line_end * 2
+            if exchange.heard.path == responses.PATH:
+                error = responses.frame(responses.broken(len(frames), ENGINE_DIED), line_end)
+            frames += [] if scene.fails == "cut" else [error]
         exchange.start_stream()
         for frame in frames:
             for part in scenes.torn(b": ping" + line_end * 2 + frame if scene.comments else frame, scene.bytes_at_once):
@@ -319,10 +359,12 @@ def tools(*calls: tuple[str, str]) -> Behaviour:
     """Calls the offered functions, each with the arguments given; speaks once it has their results."""
 
     def behave(exchange: Exchange) -> None:
-        if any(message["role"] == "tool" for message in exchange.body["messages"]):
+        body, responds = exchange.body, exchange.heard.path == responses.PATH
+        if responses.answered(body) if responds else any(each["role"] == "tool" for each in body["messages"]):
             answer()(exchange)
             return
-        offered = [tool["function"]["name"] for tool in exchange.body.get("tools", [])] or ["nothing"]
+        chat_tools = [tool["function"]["name"] for tool in body.get("tools", []) if "function" in tool]
+        offered = (responses.offered(body) if responds else chat_tools) or ["nothing"]
         wanted = calls or ((offered[0], '{"city": "Zürich"}'), (offered[-1], '{"city": "Oslo"}'))
         named = tuple((f"call_{number}_{uuid.uuid4().hex[:8]}", *call) for number, call in enumerate(wanted))
         answer(calls=named)(exchange)
@@ -633,6 +675,7 @@ FIELDS: dict[str, set[str]] = {
         "verbosity", "web_search_options",
     },
     "/v1/completions": SAMPLING | {"best_of", "echo", "logprobs", "prompt", "suffix"},
+    responses.PATH: responses.FIELDS,
     "/v1/embeddings": {"dimensions", "encoding_format", "input", "model", "user"},
 }  # fmt: skip
 ROLES = ("system", "assistant", "user", "function", "tool", "developer")
@@ -749,16 +792,20 @@ def check_input(given: object) -> None:
 class FakeOpenAI(FakeServer):
     """Serves `BY_NAME` and whatever is scripted."""
 
+    paths = frozenset(FIELDS)
+
     def __init__(self, key: str = KEY, models: Iterable[str] = tuple(BY_NAME)) -> None:
         super().__init__()
         self.url = f"{self.origin}/v1"
         self.key = key
         self.models = list(models)
         self.also_known: set[str] = set()  # body fields this server knows beyond OpenAI's
+        self.absent: set[str] = set()  # paths that OpenAI has and this server has not
 
     def forget(self) -> None:
         super().forget()
         self.also_known.clear()
+        self.absent.clear()
 
     def scene(self, model: str, *scenes: Scene) -> None:
         """From now on the model plays these, one per request; the last one stays."""
@@ -785,7 +832,9 @@ class FakeOpenAI(FakeServer):
 
     def _check_head(self, heard: Heard) -> None:
         allowed = "GET" if heard.path == "/v1/models" else "POST"
-        if heard.path != "/v1/models" and heard.path not in FIELDS:
+        if heard.path in self.absent:
+            raise Refused(404, f"Invalid URL ({heard.method} {heard.path})")
+        if heard.path != "/v1/models" and heard.path not in self.paths:
             self.complaints.append(f"{heard.method} {heard.path} does not exist here.")
             raise Refused(404, f"Invalid URL ({heard.method} {heard.path})")
         if heard.method != allowed:
@@ -817,6 +866,8 @@ class FakeOpenAI(FakeServer):
             if "messages" not in heard.body:
                 raise missing("messages")
             check_messages(heard.body["messages"])
+        elif heard.path == responses.PATH:
+            responses.check(heard.body, lambda message, param: Refused(400, message, param=param))
         elif heard.path == "/v1/completions":
             if "prompt" not in heard.body:
                 raise missing("prompt")

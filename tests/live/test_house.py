@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from drf_spectacular.validation import validate_schema
 
 from tests.live.server import Gateway
 from tests.live.wire import Caller, call
@@ -46,7 +47,8 @@ def test_the_front_door_may_be_knocked_at(gateway: Gateway) -> None:
 def test_the_documents_are_there(gateway: Gateway) -> None:
     described = call(gateway, "/openapi.json", None, "GET", authorization=None)
     assert described.status == 200
-    assert "/v1/chat/completions" in described.json()["paths"]
+    assert {"/v1/chat/completions", "/v1/messages", "/v1/responses", "/api/chat"} <= set(described.json()["paths"])
+    validate_schema(described.json())
     assert call(gateway, "/docs", None, "GET", authorization=None).status in (200, 301, 302)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import openai
 import pytest
 from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolParam
+from openai.types.responses import FunctionToolParam, ResponseInputParam
 from pydantic import BaseModel
 
 from tests.fakes.openai import (
@@ -290,6 +291,96 @@ def test_parse_gives_objects(client: openai.OpenAI) -> None:
 def test_parse_gives_objects_from_a_stream(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(model="gpt-fake", messages=GREETING, response_format=Person) as pieces:
         assert pieces.get_final_completion().choices[0].message.parsed == Person(name="Ada", age=36)
+
+
+# --------------------------------------------------------------------------------------------- responses
+
+
+@pytest.fixture(params=["straight", "translated"])
+def responder(live: Gateway, upstream: FakeOpenAI, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """The route to a model of a server that knows Responses, or of one that only chats."""
+    if request.param == "straight":
+        return lambda model: model
+    upstream.absent.add("/v1/responses")
+
+    def route(model: str) -> str:
+        live.route(f"{model}-chats", f"fake:{model}")
+        live.noticed()
+        return f"{model}-chats"
+
+    return route
+
+
+Responder = Callable[[str], str]
+FORECAST: FunctionToolParam = {
+    "type": "function",
+    "name": "weather",
+    "description": "The weather in a city.",
+    "strict": False,
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+
+def test_a_response_is_created(
+    client: openai.OpenAI, gateway: Gateway, upstream: FakeOpenAI, responder: Responder
+) -> None:
+    name = responder("gpt-fake")
+    raw = client.responses.with_raw_response.create(
+        model=name, input="Grüezi, Zürich", instructions="Be kind.", store=False
+    )
+    response = raw.parse()
+    assert (response.output_text, response.model, response.status) == (SAID, name, "completed")
+    assert response.usage is not None
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (PROMPT_TOKENS, SAID_TOKENS)
+    sent = upstream.asked("gpt-fake")[-1]
+    assert sent.path == ("/v1/responses" if name == "gpt-fake" else "/v1/chat/completions")
+    assert "Be kind." in str(sent.body)
+    row = gateway.row(raw.headers["x-request-id"])
+    assert (row["language_in"], row["input_tokens"]) == ("openai_responses", PROMPT_TOKENS)
+
+
+def test_a_response_is_streamed(client: openai.OpenAI, responder: Responder) -> None:
+    with client.responses.stream(model=responder("gpt-fake"), input="Grüezi, Zürich", store=False) as stream:
+        kinds = [event.type for event in stream]
+        final = stream.get_final_response()
+    assert kinds[:2] == ["response.created", "response.in_progress"]
+    assert kinds.count("response.output_text.delta") == SAID_TOKENS
+    assert kinds[-1] == "response.completed"
+    assert final.output_text == SAID
+
+
+def test_a_response_is_parsed(client: openai.OpenAI, responder: Responder) -> None:
+    name = responder("gpt-fake")
+    parsed = client.responses.parse(model=name, input="Who?", text_format=Person, store=False)
+    assert parsed.output_parsed == Person(name="Ada", age=36)
+    with client.responses.stream(model=name, input="Who?", text_format=Person, store=False) as stream:
+        stream.until_done()
+        assert stream.get_final_response().output_parsed == Person(name="Ada", age=36)
+
+
+def test_tools_of_a_response_make_the_round_trip(client: openai.OpenAI, responder: Responder) -> None:
+    name = responder("tools")
+    asked: ResponseInputParam = [{"role": "user", "content": "Does it rain?"}]
+    with client.responses.stream(model=name, input=asked, tools=[FORECAST], store=False) as stream:
+        stream.until_done()
+        first = stream.get_final_response()
+    calls = [item for item in first.output if item.type == "function_call"]
+    assert [json.loads(call.arguments)["city"] for call in calls] == ["Zürich", "Oslo"]
+    conversation: Any = [
+        *asked,
+        *(item.model_dump(exclude={"parsed_arguments"}, exclude_none=True) for item in first.output),
+        *({"type": "function_call_output", "call_id": call.call_id, "output": "Wet."} for call in calls),
+    ]
+    second = client.responses.create(model=name, input=conversation, tools=[FORECAST], store=False)
+    assert second.output_text == "The tools say: Wet.; Wet."
+
+
+def test_a_response_that_must_be_stored_is_refused(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.responses.create(model="gpt-fake", input="And then?", previous_response_id="resp_1")
+    assert refused.value.param == "previous_response_id"
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve("resp_1")
 
 
 # ---------------------------------------------------------------------------- completions and embeddings

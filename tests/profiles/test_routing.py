@@ -7,7 +7,15 @@ from collections import Counter
 from profiles.catalog import LiveDeployment, LiveRoute, Prices
 from profiles.routing import in_order, lanes
 from providers.base import Target, UpstreamModel
-from providers.languages.registry import openai_chat, openai_completions, openai_embeddings
+from providers.languages.registry import (
+    anthropic_count_tokens,
+    anthropic_messages,
+    openai_chat,
+    openai_completions,
+    openai_embeddings,
+    openai_image_edits,
+    openai_responses,
+)
 from providers.registry import kinds
 
 
@@ -46,7 +54,7 @@ def test_a_language_the_upstream_turned_out_not_to_have_is_translated() -> None:
     for lane in lanes(server, openai_completions, whole=False):
         tried.append((lane.language, lane.straight))
         server.learned.refused_languages.add(lane.language.name if lane.language else "")
-    assert tried == [(openai_completions, True), (openai_chat, False)]
+    assert tried == [(openai_completions, True), (openai_chat, False), (openai_responses, False)]
     assert [lane.straight for lane in lanes(server, openai_completions, whole=False)] == []
 
 
@@ -54,3 +62,26 @@ def test_vectors_are_never_translated_into_a_conversation() -> None:
     server = place(1)
     server.learned.refused_languages.add("openai_embeddings")
     assert list(lanes(server, openai_embeddings, whole=False)) == []
+
+
+def test_tokens_are_counted_where_there_is_a_counter_and_nowhere_else() -> None:
+    counted = [(lane.path, lane.straight) for lane in lanes(place(1, kind="anthropic"), anthropic_count_tokens, False)]
+    assert counted == [("/v1/messages/count_tokens", True)]
+    for kind in ("openai", "echo"):
+        assert list(lanes(place(1, kind=kind), anthropic_count_tokens, whole=False)) == []
+
+
+def test_what_is_handed_on_goes_straight_or_nowhere() -> None:
+    found = [(lane.language, lane.path, lane.straight) for lane in lanes(place(1), openai_image_edits, whole=True)]
+    assert found == [(openai_image_edits, "/images/edits", True)], "and never to another kind of image work"
+    server = place(1)
+    server.learned.refused_languages.add("openai_image_edits")
+    assert list(lanes(server, openai_image_edits, whole=False)) == []
+    for kind in ("anthropic", "echo"):
+        assert list(lanes(place(1, kind=kind), openai_image_edits, whole=False)) == []
+
+
+def test_a_counter_answers_nobody_who_asks_for_words() -> None:
+    for language in (openai_chat, openai_completions, anthropic_messages):
+        assert [lane.path for lane in lanes(place(1, kind="anthropic"), language, whole=True)] == ["/v1/messages"]
+    assert list(lanes(place(1, kind="anthropic"), openai_embeddings, whole=False)) == []

@@ -38,7 +38,10 @@ from providers.conversation import (
     Usage,
 )
 from providers.languages.errors import answer_document
-from providers.languages.ollama import OllamaChat, OllamaEmbed, OllamaGenerate, OllamaLanguage
+from providers.languages.ollama_chat import OllamaChat
+from providers.languages.ollama_embed import OllamaEmbed
+from providers.languages.ollama_fields import PromptLanguage
+from providers.languages.ollama_generate import OllamaGenerate
 from providers.languages.openai_chat import OpenAIChat
 from providers.languages.openai_completions import OpenAICompletions
 from providers.ollama import Ollama
@@ -65,7 +68,7 @@ def says(role: Role, *parts: Part) -> Message:
     return Message(role, parts)
 
 
-def refused(language: OllamaLanguage, request: ChatRequest) -> str:
+def refused(language: PromptLanguage, request: ChatRequest) -> str:
     with pytest.raises(CannotCarry, match=r"\.$") as refusal:
         language.write_request(request, "llama3.2")
     return refusal.value.param
@@ -92,7 +95,7 @@ def test_what_is_not_asked_for_is_not_sent_but_for_the_stream() -> None:
     ],
 )
 @pytest.mark.parametrize("language", [CHAT, GENERATE])
-def test_how_to_sample_is_an_option(language: OllamaLanguage, fields: Json, options: Json) -> None:
+def test_how_to_sample_is_an_option(language: PromptLanguage, fields: Json, options: Json) -> None:
     assert language.write_request(asked(**fields), "llama3.2")["options"] == options
 
 
@@ -118,7 +121,7 @@ def test_an_effort_nobody_knows_is_refused() -> None:
     ],
 )
 @pytest.mark.parametrize("language", [CHAT, GENERATE])
-def test_an_answer_in_json_is_asked_for_by_its_form(language: OllamaLanguage, wish: JSONFormat, form: Any) -> None:
+def test_an_answer_in_json_is_asked_for_by_its_form(language: PromptLanguage, wish: JSONFormat, form: Any) -> None:
     assert language.write_request(asked(json_format=wish), "llama3.2")["format"] == form
 
 
@@ -233,19 +236,19 @@ def test_tools_that_must_not_be_called_are_not_offered() -> None:
 
 @pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("tool", "rain")])
 @pytest.mark.parametrize("language", [CHAT, GENERATE])
-def test_a_call_cannot_be_forced(language: OllamaLanguage, choice: ToolChoice) -> None:
+def test_a_call_cannot_be_forced(language: PromptLanguage, choice: ToolChoice) -> None:
     assert refused(language, asked(tools=(RAIN,), tool_choice=choice)) == "tool_choice"
 
 
 @pytest.mark.parametrize("language", [CHAT, GENERATE])
-def test_there_is_one_answer_at_a_time(language: OllamaLanguage) -> None:
+def test_there_is_one_answer_at_a_time(language: PromptLanguage) -> None:
     assert refused(language, asked(n=2)) == "n"
     assert "n" not in language.write_request(asked(n=1), "llama3.2")
 
 
 @pytest.mark.parametrize("name", ["logprobs", "top_logprobs", "logit_bias", "functions", "audio", "prediction"])
 @pytest.mark.parametrize("language", [CHAT, GENERATE])
-def test_a_field_that_changes_the_answer_is_refused_by_name(language: OllamaLanguage, name: str) -> None:
+def test_a_field_that_changes_the_answer_is_refused_by_name(language: PromptLanguage, name: str) -> None:
     body = {"model": "fast", "messages": [{"role": "user", "content": "Hi"}], name: {"some": "wish"}}
     assert refused(language, OpenAIChat().parse_request(body)) == name
 
@@ -337,7 +340,7 @@ def call(name: str, id: str | None = None, **arguments: Any) -> Json:
     return {"function": {"index": 0, "name": name, "arguments": arguments}} | ({"id": id} if id else {})
 
 
-def read(records: Iterable[Json | bytes], language: OllamaLanguage = CHAT) -> list[Event]:
+def read(records: Iterable[Json | bytes], language: PromptLanguage = CHAT) -> list[Event]:
     reader = language.reader()
     events: list[Event] = []
     for record in records:

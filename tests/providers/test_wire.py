@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import re
 import select
 import socket
@@ -20,6 +21,7 @@ from geventhttpclient.response import HTTPSocketPoolResponse
 
 from providers.base import Target, UpstreamRequest
 from providers.languages.registry import openai_chat
+from providers.multipart import Form
 from providers.streams import StraightStream
 from providers.wire import client, guard
 from providers.wire.errors import ProviderError
@@ -121,6 +123,51 @@ def test_a_large_request_arrives_whole() -> None:
     with Upstream(answering(OK)) as upstream:
         ask(account(upstream.url), post(upstream.url, body))
     assert upstream.heard[0].body == body
+
+
+def uploading(url: str, *pieces: bytes) -> UpstreamRequest:
+    """A body in pieces, that knows its length."""
+    form = Form("b", io.BytesIO())
+    form.take(b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nours\r\n--b\r\n')
+    form.take(b'Content-Disposition: form-data; name="file"\r\n\r\n')
+    for piece in (*pieces, b"\r\n--b--"):
+        form.take(piece)
+    form.finish()
+    return UpstreamRequest("POST", f"{url}/audio/transcriptions", {}, upload=form.readdressed("theirs"))
+
+
+def test_a_body_in_pieces_arrives_whole_and_with_its_length() -> None:
+    with Upstream(answering(OK)) as upstream:
+        request = uploading(upstream.url, *[b"x" * 100_000] * 30)
+        ask(account(upstream.url), request)
+    assert request.upload is not None
+    assert upstream.heard[0].values("content-length") == [str(len(request.upload))]
+    assert upstream.heard[0].body == b"".join(request.upload)
+    assert b"\r\n\r\ntheirs\r\n" in upstream.heard[0].body
+
+
+def test_a_body_in_pieces_is_sent_from_its_beginning_when_a_kept_connection_closes() -> None:
+    def script(wire: Wire) -> None:
+        wire.request()
+        wire.say(OK)
+        if wire.number == 1:
+            select.select([wire.sock], [], [], 5)
+            wire.reset()
+
+    with Upstream(script) as upstream:
+        ask(account(upstream.url))
+        request = uploading(upstream.url, b"x" * 1000)
+        ask(account(upstream.url), request)
+        assert upstream.connections == 2
+    assert upstream.heard[-1].body == b"".join(request.upload or ())
+
+
+def test_a_body_in_pieces_that_nobody_takes_ends_with_the_timeout() -> None:
+    over = threading.Event()
+    with Upstream(lambda wire: over.wait(5) and None) as upstream, within(3):
+        error = failing(account(upstream.url, total_timeout=0.5), uploading(upstream.url, *[b"x" * 1_000_000] * 40))
+        over.set()
+    assert error.kind == "timeout"
 
 
 INJECTED = "one\r\nX-Injected: two"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from profiles.models import Deployment, Profile, Route
+from profiles.models import WORKS, Deployment, Profile, Route, all_works
 from providers.capabilities import CAPABILITIES
 
 
@@ -21,6 +22,12 @@ class Command(BaseCommand):
         parser.add_argument("--weight", type=int, default=None, help="share among equal priorities (1)")
         parser.add_argument("--priority", type=int, default=None, help="lower is tried first (0)")
         parser.add_argument("--max-output-tokens", type=int, default=None, help="larger requests are lowered to this")
+        parser.add_argument(
+            "--works",
+            type=_works,
+            metavar="KINDS",
+            help=f"of work, with commas between them: all, or some of {', '.join(all_works())}",
+        )
         parser.add_argument("--context-window", type=int, default=None, help="tokens, shown to callers")
 
         parser.add_argument("--url", metavar="ADDRESS", help="of the model itself, where each has its own")
@@ -38,7 +45,7 @@ class Command(BaseCommand):
         with transaction.atomic():
             route = Route.objects.filter(name=options["name"]).first() or Route(name=options["name"])
             made_route = route._state.adding
-            for name in ("max_output_tokens", "context_window"):
+            for name in ("works", "max_output_tokens", "context_window"):
                 if options[name] is not None:
                     setattr(route, name, options[name])
             route.third_party = route.third_party or options["third_party"]
@@ -59,6 +66,13 @@ class Command(BaseCommand):
             self.stdout.write(f"Route '{route.name}' is now also served by {model} at {profile.name}.")
         else:
             self.stdout.write(f"Changed how route '{route.name}' is served by {model} at {profile.name}.")
+
+
+def _works(text: str) -> list[str]:
+    named = all_works() if text == "all" else text.split(",")
+    if unknown := set(named) - {work for work, _ in WORKS}:
+        raise ArgumentTypeError(f"there is no such kind of work: {', '.join(sorted(unknown))}")
+    return named
 
 
 def _save(row: Route | Deployment) -> None:

@@ -1,0 +1,114 @@
+"""What the caller wants: the body, the route it names, and the limits of both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+from django.conf import settings
+from rest_framework.request import Request
+
+from gateway.errors import RouteUnknown, TooLarge
+from profiles import catalog
+from profiles.catalog import LiveRoute
+from providers.capabilities import Needs
+from providers.conversation import ChatRequest, EmbeddingRequest
+from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language
+from providers.languages.openai_passthrough import PassThrough
+from providers.multipart import Form
+from providers.wire.errors import CannotCarry
+from usage.metering import Call
+
+
+class Asked:
+    """What the caller wants, read as far as it must be."""
+
+    def __init__(self, body: dict[str, Any], envelope: Envelope, route: LiveRoute, language: Language) -> None:
+        self.body = body
+        self.envelope = envelope
+        self.route = route
+        self.language = language
+        self.form: Form | None = None  # what `body` are only the fields of
+        self.headers: dict[str, str] = {}
+        self.passed: dict[str, str] = {}  # headers of the caller's that go where the body goes untouched
+        self._request: ChatRequest | None = None
+        self._embedding: EmbeddingRequest | None = None
+        self._needs: Needs | None = None
+
+    @property
+    def needs(self) -> Needs:
+        """What this asks of a model beyond plain text."""
+        if self._needs is None:
+            self._needs = self.language.needs(self.body)
+        return self._needs
+
+    def written_in(self, language: Language, model: str, whole: bool) -> dict[str, Any]:
+        """The body for an upstream that speaks another language. Raises BadRequest or CannotCarry."""
+        if isinstance(language, EmbeddingLanguage):
+            return language.write_embedding_request(self.embedding, model)
+        request = replace(self.request, stream=False) if whole else self.request
+        return language.write_request(request, model)
+
+    def in_callers_words(self, refusal: CannotCarry | None) -> CannotCarry | None:
+        """Upstreams' languages name what they cannot carry as the middle does."""
+        if refusal is not None:
+            refusal.param = self.language.named(refusal.param, self.body)
+        return refusal
+
+    @property
+    def embedding(self) -> EmbeddingRequest:
+        if self._embedding is None:
+            self._embedding = cast(EmbeddingLanguage, self.language).parse_embedding(self.body)
+        return self._embedding
+
+    @property
+    def request(self) -> ChatRequest:
+        """The whole request in the words of the middle; only translating needs it. Raises BadRequest."""
+        if self._request is None:
+            request = self.language.parse_request(self.body)
+            self._request = replace(request, ceiling=self.route.max_output_tokens)
+        return self._request
+
+
+def read(http: Request, call: Call, language: Language) -> Asked:
+    """The body, the route it names, and the limits of both."""
+    call.size = int(http.META.get("CONTENT_LENGTH") or 0)
+    limit = min(call.key.max_body_mb or settings.MAX_BODY_MB, settings.MAX_BODY_MB)
+    if call.size > limit << 20:
+        raise TooLarge(limit)
+    call.estimates = not isinstance(language, PassThrough)  # the size of a file says nothing about tokens
+    form = http.data if isinstance(http.data, Form) else None
+    body = http.data if form is None else form.fields
+    if not isinstance(body, dict):  # an empty body
+        raise BadRequest("The request body is empty. Send a JSON object.")
+    envelope = language.peek(body)
+    call.asked_for, call.streamed = envelope.model[:200], envelope.stream
+    call.end_user = end_user(http, call, envelope)
+    route = catalog.find(*language.spellings(envelope.model))
+    if route is None or not call.key.may_use(route):
+        raise RouteUnknown(envelope.model)
+    call.route = route
+    if language.work not in route.works:
+        raise BadRequest(f"The model '{route.name}' does not do this kind of work ({language.work}).", "model")
+    asked = Asked(body, envelope, route, language)
+    asked.form, asked.passed = form, passed_headers(http, language)
+    if route.max_output_tokens is not None:
+        asked.body, clamped = language.clamp(body, route.max_output_tokens)
+        if clamped:
+            asked.headers["x-gateway-clamped"] = f"{clamped}={route.max_output_tokens}"
+    return asked
+
+
+def passed_headers(http: Request, language: Language) -> dict[str, str]:
+    """The caller's headers that belong to the language; what is no plain text is not handed on."""
+    given = {name: http.META.get(f"HTTP_{name.upper().replace('-', '_')}", "") for name in language.passes}
+    return {name: value for name, value in given.items() if value and value.isascii() and value.isprintable()}
+
+
+def end_user(http: Request, call: Call, envelope: Envelope) -> str:
+    """Whom the caller asks for: its front end's word when the key is trusted with that, else `user`."""
+    if call.key.trusts_user_headers:
+        for name in ("EMAIL", "ID", "NAME"):
+            if value := http.META.get(f"HTTP_X_OPENWEBUI_USER_{name}"):
+                return str(value)[:200]
+    return (envelope.user or "")[:200]

@@ -1,0 +1,176 @@
+"""Ollama's management calls, handed on to an account that allows them: pull, push, create, copy, delete, blobs.
+
+They name models of a server and no route, so that nothing is metered; the log says which key did what, and where.
+Source: Ollama API reference (ollama/ollama, docs/api.md).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import IO, Any
+
+import gevent
+from django.conf import settings
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.request import UnreadablePostError
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from apikeys.authentication import HasManagementKey, KeyMayNot, key_of
+from gateway import errors
+from gateway.errors import ClientGone, TooLarge, fault
+from gateway.formats import AnyJSON, spool
+from gateway.relay import refusal_of
+from gateway.views import InferenceView
+from profiles.models import Profile
+from providers.base import Target, UpstreamRequest
+from providers.languages.errors import read_error
+from providers.languages.language import BadRequest
+from providers.languages.registry import ollama_chat
+from providers.multipart import PIECE
+from providers.ollama import Ollama
+from providers.wire import client
+from providers.wire.errors import ProviderError
+from providers.wire.frames import NEWLINE
+
+log = logging.getLogger("switchboard.management")
+
+# A pull of a large model takes hours, and its digest is verified without a word.
+LONGEST, LONGEST_SILENCE = 86_400, 3_600  # seconds
+TOLD = (400, 404, 409, 413)  # statuses that mean the caller's request; the others are between us and the server
+
+
+class SpooledParser(BaseParser):
+    """A body of whatever kind, on disk. Raises ClientGone or TooLarge."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: IO[bytes], media_type: Any = None, parser_context: Any = None) -> Any:
+        size = int(parser_context["request"].META.get("CONTENT_LENGTH") or 0)
+        if size > settings.MAX_BODY_MB << 20:
+            raise TooLarge(settings.MAX_BODY_MB)
+        spooled = Spooled(spool())
+        try:
+            while piece := stream.read(PIECE):
+                spooled.file.write(piece)
+                gevent.sleep(0)
+        except UnreadablePostError as error:
+            raise ClientGone from error
+        if len(spooled) < size:
+            raise ClientGone
+        return spooled
+
+
+class Spooled:
+    """A file as a body whose pieces may be asked for more than once."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def __len__(self) -> int:
+        return self.file.seek(0, 2)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.file.seek(0)
+        while piece := self.file.read(PIECE):
+            yield piece
+
+
+class Progress:
+    """An upstream's lines as they come. Where they break off, and where they tell of an error, the last one says so."""
+
+    def __init__(self, response: client.Response) -> None:
+        self._response = response
+        self._frames = response.frames(NEWLINE)
+        self._over = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._over:
+            raise StopIteration
+        target = self._response.target
+        try:
+            line = next(self._frames)
+        except StopIteration:
+            self._over = True
+            raise
+        except client.FAULTS as error:
+            return self._end(client.fault(error, target))
+        if not line.startswith(b'{"error"'):
+            return line
+        return self._end(read_error(400, line, target.profile))
+
+    def _end(self, error: ProviderError) -> bytes:
+        self._over = True
+        self._response.target.clean(error)
+        return ollama_chat.write_error(fault(error), "") + b"\n"
+
+    def close(self) -> None:
+        self._response.close()
+
+
+class Management(InferenceView):
+    """Pulling, pushing, creating, copying and deleting models, with a management key."""
+
+    language = ollama_chat
+    schema = None
+    _negotiator = AnyJSON()
+    _parsers = [SpooledParser()]
+    _permissions = [HasManagementKey()]
+
+    def hand_on(self, http: Request, work: str, digest: str = "") -> Any:
+        target = account(http.META.get("HTTP_X_GATEWAY_PROFILE", ""))
+        provider = Ollama()
+        path = f"/api/{work}/{digest}".rstrip("/")
+        headers = provider.headers(target)
+        if kind := http.META.get("CONTENT_TYPE"):
+            headers["Content-Type"] = kind
+        upload = http.data if isinstance(http.data, Spooled) else None
+        request = UpstreamRequest(str(http.method), provider.url(target, path), headers, upload=upload)
+        asked = {"key": key_of(http).prefix, "profile": target.profile, "asked": f"{http.method} {path}"}
+        log.info("management", extra=asked)
+        response = client.send(request, target, stream=True)
+        if not 200 <= response.status < 300:
+            return self.refusal(response, http)
+        if response.content_type == ollama_chat.stream_type:
+            return StreamingHttpResponse(Progress(response), content_type=ollama_chat.stream_type)
+        try:
+            body = response.read()
+        finally:
+            response.close()
+        return HttpResponse(body, status=response.status, content_type=response.header("content-type") or "text/plain")
+
+    head = post = delete = hand_on
+
+    def refusal(self, response: client.Response, http: Request) -> HttpResponse:
+        if http.method == "HEAD" and response.status == 404:
+            response.close()
+            return HttpResponse(status=404)
+        if response.status not in TOLD:
+            raise refusal_of(response, Ollama(), response.target)
+        error = read_error(400, response.read_error(), response.target.profile)
+        response.target.clean(error)
+        return errors.write(replace(fault(error), status=response.status), self.language, http._request)
+
+
+def account(named: str) -> Target:
+    """The account that lets management keys in, opened. Raises KeyMayNot or BadRequest."""
+    allowing = {
+        profile.name: profile
+        for profile in Profile.objects.filter(kind=Ollama.kind, enabled=True)
+        if profile.settings.get("management") == "allowed"
+    }
+    if not allowing:
+        raise KeyMayNot(
+            "No account lets models be managed through this gateway. Its page in the admin has the field Management.",
+            "management_not_allowed",
+        )
+    if named not in allowing and (named or len(allowing) > 1):
+        names = ", ".join(sorted(allowing))
+        raise BadRequest(f"Say in the header X-Gateway-Profile whose models are meant: {names}.", "X-Gateway-Profile")
+    target = allowing[named or next(iter(allowing))].open()
+    return replace(target, first_event_timeout=LONGEST_SILENCE, idle_timeout=LONGEST_SILENCE, total_timeout=LONGEST)

@@ -1,0 +1,334 @@
+"""How requests of Anthropic Messages are read: what routing needs of them, and the whole in the middle's words.
+
+Source of the wire facts: Anthropic API reference, Messages, tool use, extended thinking, prompt caching.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import Any
+
+from providers.capabilities import Capability, Needs
+from providers.conversation import (
+    CachePoint,
+    ChatRequest,
+    Image,
+    JSONFormat,
+    Message,
+    Opaque,
+    Part,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from providers.documents import dumps
+from providers.languages.anthropic_events import NAME
+from providers.languages.fields import expect_flag, expect_model, expect_number, expect_whole, text_in
+from providers.languages.language import BadRequest, Envelope
+from providers.languages.thinking import LEAST_BUDGET, effort
+from providers.wire.errors import CannotCarry
+
+ROLES = ("user", "assistant", "system")
+READ = frozenset(
+    (
+        "model messages max_tokens stream system temperature top_p stop_sequences tools tool_choice thinking "
+        "output_config output_format metadata"
+    ).split()
+)
+WORDS: Mapping[str, str] = {
+    "stop": "stop_sequences",
+    "response_format": "output_config.format",
+    "reasoning_effort": "thinking",
+    "parallel_tool_calls": "tool_choice.disable_parallel_tool_use",
+    "user": "metadata.user_id",
+}
+# Fields that change what the answer is. Whoever cannot carry them refuses; all others may be dropped.
+INDISPENSABLE = frozenset(("container", "mcp_servers"))
+
+
+def peek(body: Mapping[str, Any]) -> Envelope:
+    model = expect_model(body)
+    check_messages(body)
+    limit = expect_whole(body, "max_tokens")
+    if limit is None:
+        raise BadRequest("'max_tokens' is required: how many tokens the answer may have.", "max_tokens")
+    if limit < 0:
+        raise BadRequest("'max_tokens' must not be negative.", "max_tokens")
+    user = expect_object(body, "metadata").get("user_id")
+    if user is not None and not isinstance(user, str):
+        raise BadRequest("'metadata.user_id' must be a string.", "metadata.user_id")
+    stream = expect_flag(body, "stream")
+    return Envelope(model, stream=stream, include_usage=stream, max_tokens=limit, user=user)
+
+
+def check_messages(body: Mapping[str, Any]) -> None:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise BadRequest("'messages' must be a list of at least one message.", "messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise BadRequest("A message must be an object.", f"messages[{index}]")
+        if message.get("role") not in ROLES:
+            raise BadRequest(f"'role' must be one of {', '.join(ROLES)}.", f"messages[{index}].role")
+
+
+def expect_object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise BadRequest(f"'{name}' must be an object.", name)
+    return value or {}
+
+
+def needs(body: Mapping[str, Any]) -> Needs:
+    found: dict[Capability, str] = {}
+    if body.get("tools"):
+        found["tools"] = "tools"
+    wish = body.get("output_config")
+    if isinstance(thinking := body.get("thinking"), dict) and thinking.get("type") == "enabled":
+        found["thinking"] = "thinking"
+    for name, asked in (("output_config.format", wish.get("format") if isinstance(wish, dict) else None),
+                        ("output_format", body.get("output_format"))):  # fmt: skip
+        if isinstance(asked, dict) and asked.get("type") == "json_schema":
+            found["json_schema"] = name
+    for index, message in enumerate(body["messages"]):
+        if _shows(message.get("content")):
+            found["images"] = f"messages[{index}].content"
+    return found
+
+
+def _shows(content: object) -> bool:
+    """Whether blocks, or the results of tools among them, hold an image."""
+    return isinstance(content, list) and any(
+        block.get("type") == "image" or (block.get("type") == "tool_result" and _shows(block.get("content")))
+        for block in content
+        if isinstance(block, dict)
+    )
+
+
+def clamp(body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]:
+    """No more than `limit` tokens, of which thinking takes half at most: the answer must have room beside it."""
+    if body["max_tokens"] <= limit:
+        return body, None
+    lowered = {**body, "max_tokens": limit}
+    thinking = body.get("thinking")
+    tokens = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
+    if isinstance(tokens, int) and tokens >= limit:
+        enough = limit > LEAST_BUDGET
+        kept = {**body["thinking"], "budget_tokens": max(LEAST_BUDGET, limit // 2)}
+        lowered["thinking"] = kept if enough else {"type": "disabled"}
+    return lowered, "max_tokens"
+
+
+def parse(body: Mapping[str, Any]) -> ChatRequest:
+    """Raises BadRequest, or CannotCarry for what Anthropic's own servers alone can do."""
+    envelope = peek(body)
+    if envelope.max_tokens == 0:  # fills the cache, and says nothing
+        raise CannotCarry("An answer without tokens can be asked of upstreams that speak Messages alone.", "max_tokens")
+    extras = {name: value for name, value in body.items() if name not in READ and value is not None}
+    choice, parallel = _tool_choice(body.get("tool_choice"))
+    return ChatRequest(
+        model=envelope.model,
+        messages=(*_system(body.get("system")), *_messages(body["messages"])),
+        language=NAME,
+        stream=envelope.stream,
+        include_usage=envelope.include_usage,
+        max_tokens=envelope.max_tokens,
+        temperature=expect_number(body, "temperature"),
+        top_p=expect_number(body, "top_p"),
+        stop=_stop(body.get("stop_sequences")),
+        tools=_tools(body.get("tools")),
+        tool_choice=choice,
+        parallel_tool_calls=parallel,
+        json_format=_json_format(body),
+        reasoning_effort=_effort(body),
+        user=envelope.user,
+        extras=extras,
+        indispensable=frozenset(name for name in INDISPENSABLE & extras.keys() if extras[name]),
+    )
+
+
+# -- messages --
+
+
+def _system(system: object) -> Iterator[Message]:
+    parts = tuple(_parts(system, "system", "system")) if system else ()
+    if parts:
+        yield Message("system", parts)
+
+
+def _messages(messages: list[dict[str, Any]]) -> Iterator[Message]:
+    """Each result of a tool is a message of its own, as most upstreams have it."""
+    for index, message in enumerate(messages):
+        role = message["role"]
+        parts = list(_parts(message.get("content"), role, f"messages[{index}].content"))
+        if not any(isinstance(part, ToolResult) for part in parts):
+            yield Message(role, tuple(parts))
+            continue
+        for is_result, some in groupby(_with_marks(parts), lambda group: isinstance(group[0], ToolResult)):
+            if is_result:
+                yield from (Message("tool", group) for group in some)
+            else:
+                yield Message(role, tuple(part for group in some for part in group))
+
+
+def _with_marks(parts: list[Part]) -> Iterator[tuple[Part, ...]]:
+    """Each part with the mark that follows it."""
+    for part, after in zip(parts, [*parts[1:], None], strict=True):
+        if not isinstance(part, CachePoint):
+            yield (part, after) if isinstance(after, CachePoint) else (part,)
+
+
+def _parts(content: object, role: str, at: str) -> Iterator[Part]:
+    if isinstance(content, str):
+        yield Text(content)
+        return
+    if not isinstance(content, list):
+        raise BadRequest("'content' must be a string or a list of blocks.", at)
+    for index, block in enumerate(content):
+        where = f"{at}[{index}]"
+        if not isinstance(block, dict):
+            raise BadRequest("A block must be an object.", where)
+        if role == "system" and block.get("type") != "text":
+            raise BadRequest("A system prompt is made of text blocks.", where)
+        part, marks = _part(block, role, where), [block]
+        if isinstance(part, ToolResult) and isinstance(block.get("content"), list):
+            marks += block["content"]
+        yield part
+        # What is kept inside of a result is kept with all of it.
+        if points := [point for marked in marks if (point := _point(marked))]:
+            yield points[0]
+
+
+def _point(block: Mapping[str, Any]) -> CachePoint | None:
+    mark = block.get("cache_control")
+    return CachePoint(text_in(mark, "ttl") or None) if isinstance(mark, dict) else None
+
+
+def _part(block: dict[str, Any], role: str, at: str) -> Part:
+    match block:
+        case {"type": "text", "text": str(text)}:
+            return Text(text)
+        case {"type": "image", "source": {"type": "base64", "media_type": str(kind), "data": str(data)}}:
+            return Image(f"data:{kind};base64,{data}")
+        case {"type": "image", "source": {"type": "url", "url": str(url)}}:
+            return Image(url)
+        case {"type": "thinking", "thinking": str(text)}:
+            return Thinking(text, text_in(block, "signature") or None)
+        case {"type": "tool_use", "id": str(id), "name": str(name), "input": dict(arguments)}:
+            return ToolCall(id, name, dumps(arguments).decode())
+        case {"type": "tool_result", "tool_use_id": str(id)} if role == "user":
+            return ToolResult(id, tuple(_result(block.get("content"), f"{at}.content")), expect_flag(block, "is_error"))
+        case {"type": "text" | "thinking" | "tool_use" | "tool_result"}:
+            raise BadRequest(f"This '{block['type']}' block is not complete, or has no place here.", at)
+        case {"type": "image", "source": {"type": str()} as source} if source["type"] not in ("base64", "url"):
+            pass
+        case {"type": "image"}:
+            raise BadRequest("This 'image' block is not complete.", at)
+        case {"type": str()}:
+            pass
+        case _:
+            raise BadRequest("A block must have a 'type'.", at)
+    return Opaque(NAME, {name: value for name, value in block.items() if name != "cache_control"})
+
+
+def _result(content: object, at: str) -> Iterator[Text | Image]:
+    for part in _parts(content or [], "result", at):
+        if isinstance(part, (Text, Image)):
+            yield part
+        elif not isinstance(part, CachePoint):
+            raise CannotCarry("A tool's answer can hold text and images alone on this upstream.", at)
+
+
+# -- other fields --
+
+
+def _tools(tools: object) -> tuple[Tool, ...]:
+    if tools is None:
+        return ()
+    if not isinstance(tools, list):
+        raise BadRequest("'tools' must be a list.", "tools")
+    return tuple(_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools))
+
+
+def _tool(tool: Any, at: str) -> Tool:
+    if isinstance(tool, dict) and isinstance(kind := tool.get("type"), str) and kind != "custom":
+        raise CannotCarry(f"A tool of the type '{kind}' is known to upstreams that speak Messages alone.", "tools")
+    match tool:
+        case {"name": str(name), "input_schema": dict(schema)}:
+            described, strict = tool.get("description"), tool.get("strict")
+            return Tool(
+                name,
+                described if isinstance(described, str) else None,
+                schema,
+                strict if isinstance(strict, bool) else None,
+                _point(tool),
+            )
+    raise BadRequest("A tool must have a 'name' and an 'input_schema'.", at)
+
+
+def _tool_choice(choice: object) -> tuple[ToolChoice | None, bool | None]:
+    """What is chosen, and False where no two tools may be called at once."""
+    if choice is None:
+        return None, None
+    if not isinstance(choice, dict):
+        raise BadRequest("'tool_choice' must be an object.", "tool_choice")
+    parallel = False if expect_flag(choice, "disable_parallel_tool_use") else None
+    match choice:
+        case {"type": "auto"}:
+            return ToolChoice("auto"), parallel
+        case {"type": "any"}:
+            return ToolChoice("required"), parallel
+        case {"type": "none"}:
+            return ToolChoice("none"), parallel
+        case {"type": "tool", "name": str(name)}:
+            return ToolChoice("tool", name), parallel
+    raise BadRequest("'tool_choice' must be of the type auto, any or none, or tool with a name.", "tool_choice")
+
+
+def _stop(value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(stop, str) for stop in value):
+        raise BadRequest("'stop_sequences' must be a list of strings.", "stop_sequences")
+    return tuple(value)
+
+
+def _json_format(body: Mapping[str, Any]) -> JSONFormat | None:
+    """`output_format` is the older name."""
+    for name, wish in (
+        ("output_config.format", expect_object(body, "output_config").get("format")),
+        ("output_format", body.get("output_format")),
+    ):
+        match wish:
+            case None:
+                continue
+            case {"type": "json_schema", "schema": dict(schema)}:
+                return JSONFormat(schema)
+        raise BadRequest(f"'{name}' must be of the type json_schema, with a schema.", name)
+    return None
+
+
+def _effort(body: Mapping[str, Any]) -> str | None:
+    """How much to think, where the caller says it. To leave it to the model, as adaptive thinking does, and not to
+    think at all, as is usual here, are what other upstreams do unasked: not all of them know the words."""
+    stated = expect_object(body, "output_config").get("effort")
+    if stated is not None and not isinstance(stated, str):
+        raise BadRequest("'output_config.effort' must be a string.", "output_config.effort")
+    thinking = expect_object(body, "thinking")
+    match thinking.get("type"):
+        case "disabled":
+            return None
+        case "enabled":
+            tokens = thinking.get("budget_tokens")
+            if isinstance(tokens, bool) or not isinstance(tokens, int):
+                raise BadRequest("'thinking.budget_tokens' must be a whole number.", "thinking.budget_tokens")
+            return stated or effort(tokens)
+        case None if thinking:
+            raise BadRequest("'thinking' must have a 'type'.", "thinking.type")
+        case None | str():
+            return stated
+    raise BadRequest("'thinking.type' must be a string.", "thinking.type")

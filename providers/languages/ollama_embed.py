@@ -1,0 +1,116 @@
+"""Ollama's embeddings: `POST /api/embed`, both halves, and for callers the older `POST /api/embeddings`.
+
+Source of the wire facts: Ollama API reference (ollama/ollama, docs/api.md), api/types.go and server/routes.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from providers.capabilities import Needs
+from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, Usage
+from providers.documents import dumps
+from providers.languages import openai
+from providers.languages.errors import answer_document
+from providers.languages.fields import expect_count, expect_model, expect_text
+from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
+from providers.languages.ollama_fields import expect_object
+from providers.languages.ollama_records import SECOND, OllamaLanguage, usage_in
+from providers.wire.errors import CannotCarry, ProviderError
+
+Inputs = tuple[str, ...]
+
+
+class VectorLanguage(OllamaLanguage, EmbeddingLanguage):
+    """What both have in common. Whoever gives no text gets no vectors."""
+
+    work = "embedding"
+
+    def inputs(self, body: Mapping[str, Any]) -> Inputs:
+        """Raises BadRequest."""
+        raise NotImplementedError
+
+    def peek(self, body: Mapping[str, Any]) -> Envelope:
+        model = expect_model(body)
+        expect_object(body, "options")
+        self.inputs(body)
+        return Envelope(model)
+
+    def needs(self, body: Mapping[str, Any]) -> Needs:
+        return {"embeddings": "model"}
+
+    def asks_nothing(self, body: Mapping[str, Any]) -> bool:
+        return not self.inputs(body)
+
+    def write_nothing(self, body: Mapping[str, Any], stamp: Stamp) -> bytes:
+        return self.write_embeddings(Embeddings(()), EmbeddingRequest(stamp.model, ()), stamp)
+
+    def parse_embedding(self, body: Mapping[str, Any]) -> EmbeddingRequest:
+        """All other fields tell an Ollama server how to go about it; no other upstream would understand them."""
+        return EmbeddingRequest(expect_model(body), self.inputs(body), dimensions=expect_count(body, "dimensions"))
+
+
+class OllamaEmbed(VectorLanguage):
+    name = "ollama_embed"
+
+    # -- server half --
+
+    def inputs(self, body: Mapping[str, Any]) -> Inputs:
+        given = body.get("input")
+        if given is None or given == "":
+            return ()
+        inputs = [given] if isinstance(given, str) else given
+        if not isinstance(inputs, list) or not all(isinstance(item, str) for item in inputs):
+            raise BadRequest("'input' must be a text or a list of texts.", "input")
+        return tuple(inputs)
+
+    def write_embeddings(self, answer: Embeddings, request: EmbeddingRequest, stamp: Stamp) -> bytes:
+        document: dict[str, Any] = {"model": stamp.model, "embeddings": [list(vector) for vector in answer.vectors]}
+        document |= {"total_duration": int(stamp.elapsed * SECOND), "load_duration": 0}
+        if answer.usage is not None:
+            document["prompt_eval_count"] = answer.usage.input
+        return dumps(document)
+
+    # -- client half --
+
+    def write_embedding_request(self, request: EmbeddingRequest, model: str) -> dict[str, Any]:
+        if not all(isinstance(item, str) for item in request.inputs):
+            raise CannotCarry("This upstream makes embeddings of texts, not of token ids.", "input")
+        body: dict[str, Any] = {"model": model, "input": list(request.inputs)}
+        if request.dimensions is not None:
+            body["dimensions"] = request.dimensions
+        return body
+
+    def read_embeddings(self, document: Any) -> Embeddings:
+        rows = document.get("embeddings")
+        if not isinstance(rows, list):
+            raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
+        return Embeddings(tuple(_vector(row) for row in rows), usage_in(document))
+
+    # -- straight through --
+
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+        document = answer_document(body)
+        if not isinstance(document.get("embeddings"), list):
+            raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
+        return openai.with_model(body, document, model), usage_in(document), None
+
+
+class OllamaEmbeddings(VectorLanguage):
+    """The older form: one prompt, one vector, nothing else."""
+
+    name = "ollama_embeddings"
+
+    def inputs(self, body: Mapping[str, Any]) -> Inputs:
+        prompt = expect_text(body, "prompt")
+        return (prompt,) if prompt else ()
+
+    def write_embeddings(self, answer: Embeddings, request: EmbeddingRequest, stamp: Stamp) -> bytes:
+        return dumps({"embedding": list(answer.vectors[0]) if answer.vectors else []})
+
+
+def _vector(row: object) -> tuple[float, ...]:
+    if isinstance(row, list) and all(isinstance(number, (int, float)) for number in row):
+        return tuple(row)
+    raise ProviderError("The upstream sent a vector in an unknown form.", kind="broken")
