@@ -8,6 +8,7 @@ from typing import Any, cast
 from django.conf import settings
 from rest_framework.request import Request
 
+from apikeys.keyring import Key
 from gateway.errors import RouteUnknown, TooLarge
 from profiles import catalog
 from profiles.catalog import LiveRoute
@@ -72,22 +73,14 @@ class Asked:
 
 def read(http: Request, call: Call, language: Language) -> Asked:
     """The body, the route it names, and the limits of both."""
-    call.size = int(http.META.get("CONTENT_LENGTH") or 0)
-    limit = min(call.key.max_body_mb or settings.MAX_BODY_MB, settings.MAX_BODY_MB)
-    if call.size > limit << 20:
-        raise TooLarge(limit)
+    call.size = measured(http, call.key)
     call.estimates = not isinstance(language, PassThrough)  # the size of a file says nothing about tokens
     form = http.data if isinstance(http.data, Form) else None
-    body = http.data if form is None else form.fields
-    if not isinstance(body, dict):  # an empty body
-        raise BadRequest("The request body is empty. Send a JSON object.")
+    body = cast(dict[str, Any], http.data if form is None else form.fields)
     envelope = language.peek(body)
-    call.asked_for, call.streamed = envelope.model[:200], envelope.stream
+    call.asked_for, call.streamed = envelope.model, envelope.stream
     call.end_user = end_user(http, call, envelope)
-    route = catalog.find(*language.spellings(envelope.model))
-    if route is None or not call.key.may_use(route):
-        raise RouteUnknown(envelope.model)
-    call.route = route
+    call.route = route = route_for(call.key, envelope.model, *language.spellings(envelope.model))
     if language.work not in route.works:
         raise BadRequest(f"The model '{route.name}' does not do this kind of work ({language.work}).", "model")
     asked = Asked(body, envelope, route, language)
@@ -97,6 +90,28 @@ def read(http: Request, call: Call, language: Language) -> Asked:
         if clamped:
             asked.headers["x-gateway-clamped"] = f"{clamped}={route.max_output_tokens}"
     return asked
+
+
+def measured(http: Request, key: Key) -> int:
+    """The size of the body in bytes, before it is read. Raises TooLarge."""
+    size = int(http.META.get("CONTENT_LENGTH") or 0)
+    limit = min(key.max_body_mb or settings.MAX_BODY_MB, settings.MAX_BODY_MB)
+    if size > limit << 20:
+        raise TooLarge(limit)
+    return size
+
+
+def route_for(key: Key, model: str, *spellings: str) -> LiveRoute:
+    """The route a caller means by `model`, which has these spellings. Raises RouteUnknown."""
+    route = catalog.find(*spellings or (model,))
+    if route is None or not key.may_use(route):
+        raise RouteUnknown(model)
+    return route
+
+
+def routes_of(key: Key) -> list[LiveRoute]:
+    """The routes this key may use."""
+    return [route for route in catalog.live.value if key.may_use(route)]
 
 
 def passed_headers(http: Request, language: Language) -> dict[str, str]:
@@ -110,5 +125,5 @@ def end_user(http: Request, call: Call, envelope: Envelope) -> str:
     if call.key.trusts_user_headers:
         for name in ("EMAIL", "ID", "NAME"):
             if value := http.META.get(f"HTTP_X_OPENWEBUI_USER_{name}"):
-                return str(value)[:200]
-    return (envelope.user or "")[:200]
+                return str(value)
+    return envelope.user or ""

@@ -43,12 +43,18 @@ class JSONOrForm(OneFormat):
 
 
 class JSONParser(BaseParser):
-    """A request body as an object. Raises BadDocument."""
+    """A request body as an object. Raises BadDocument or ClientGone."""
 
     media_type = "application/json"
 
     def parse(self, stream: IO[bytes], media_type: Any = None, parser_context: Any = None) -> dict[str, Any]:
-        return loads_object(stream.read())
+        try:
+            body = stream.read()
+        except UnreadablePostError as error:
+            raise ClientGone from error
+        if len(body) < int(parser_context["request"].META["CONTENT_LENGTH"]):
+            raise ClientGone
+        return loads_object(body)
 
 
 class FormParser(BaseParser):

@@ -16,8 +16,7 @@ from rest_framework.views import APIView
 
 from apikeys.authentication import key_of
 from gateway import schema
-from gateway.errors import RouteUnknown
-from profiles import catalog
+from gateway.asked import route_for, routes_of
 from profiles.catalog import LiveRoute
 from providers.languages.language import BadRequest, Language
 from providers.languages.registry import anthropic_messages, openai_chat
@@ -42,7 +41,7 @@ class Models(ModelView):
 
     @schema.models
     def get(self, http: Request) -> Response:
-        routes = [route for route in catalog.live.value if key_of(http).may_use(route)]
+        routes = routes_of(key_of(http))
         if self.language is anthropic_messages:
             return Response(anthropic_page(routes, http))
         return Response({"object": "list", "data": [openai_entry(route) for route in routes]})
@@ -53,10 +52,7 @@ class Model(ModelView):
 
     @schema.model
     def get(self, http: Request, name: str) -> Response:
-        route = catalog.find(name)
-        if route is None or not key_of(http).may_use(route):
-            raise RouteUnknown(name)
-        return Response(self.entry(route))
+        return Response(self.entry(route_for(key_of(http), name)))
 
 
 def openai_entry(route: LiveRoute) -> dict[str, Any]:

@@ -6,9 +6,7 @@ Source: Ollama API reference (ollama/ollama, docs/api.md, api/types.go, server/r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.request import Request
@@ -16,12 +14,13 @@ from rest_framework.response import Response
 
 from apikeys.authentication import key_of
 from gateway import errors, schema, views
+from gateway.asked import measured, route_for, routes_of
 from gateway.errors import RouteUnknown
 from gateway.formats import AnyJSON
-from profiles import catalog
 from profiles.catalog import LiveDeployment, LiveRoute
 from providers.languages.fields import expect_model
 from providers.languages.language import Fault
+from providers.languages.ollama_records import rfc3339
 from providers.languages.registry import LANGUAGES, ollama_chat, ollama_embed, ollama_embeddings, ollama_generate
 
 # What clients take us for: the release of Ollama whose API this follows. They refuse servers that are too old, as
@@ -75,7 +74,7 @@ class Tags(OllamaView):
 
     @schema.ollama_tags
     def get(self, http: Request) -> Response:
-        return Response({"models": [tag(route) for route in usable(http)]})
+        return Response({"models": [tag(route) for route in routes_of(key_of(http))]})
 
 
 class Running(OllamaView):
@@ -83,7 +82,7 @@ class Running(OllamaView):
 
     @schema.ollama_ps
     def get(self, http: Request) -> Response:
-        return Response({"models": [running(route) for route in usable(http) if route.deployments]})
+        return Response({"models": [running(route) for route in routes_of(key_of(http)) if route.deployments]})
 
 
 class Show(OllamaView):
@@ -91,12 +90,11 @@ class Show(OllamaView):
 
     @schema.ollama_show
     def post(self, http: Request) -> Response:
-        body = http.data if isinstance(http.data, dict) else {}
+        key = key_of(http)
+        measured(http, key)
+        body = cast(dict[str, Any], http.data)
         name = expect_model({"model": body.get("model") or body.get("name")})
-        route = catalog.find(*self.language.spellings(name))
-        if route is None or not key_of(http).may_use(route):
-            raise RouteUnknown(name)
-        return Response(shown(route))
+        return Response(shown(route_for(key, name, *self.language.spellings(name))))
 
 
 class Version(OllamaView):
@@ -119,16 +117,12 @@ def unknown(name: str) -> Fault:
     return Fault(404, "not_found_error", message, "model_not_found")
 
 
-def usable(http: Request) -> Iterator[LiveRoute]:
-    return (route for route in catalog.live.value if key_of(http).may_use(route))
-
-
 def tag(route: LiveRoute) -> dict[str, Any]:
     """A route as an installed model. Its files are not ours, so that they have no size."""
     return {
         "name": route.name,
         "model": route.name,
-        "modified_at": datetime.fromtimestamp(route.created, UTC).isoformat().replace("+00:00", "Z"),
+        "modified_at": rfc3339(route.created),
         "size": 0,
         "digest": hashlib.sha256(route.name.encode()).hexdigest(),
         "details": details(route),

@@ -17,7 +17,7 @@ from gateway.reply import Departure, Reply, StreamResponse, whole
 from profiles import routing, tokens
 from profiles.routing import Lane
 from providers import capabilities, streams
-from providers.base import Provider, Target
+from providers.base import Provider, Target, UpstreamRequest
 from providers.conversation import Answer, Usage
 from providers.languages.errors import answer_document
 from providers.languages.language import EmbeddingLanguage, Language, Stamp
@@ -28,6 +28,7 @@ from providers.wire.errors import CannotCarry, ProviderError
 from usage.metering import Call
 from usage.models import Ending
 
+LONGEST_WAIT = 86_400  # seconds an upstream may ask for
 LONGEST_HEADER = 1000  # characters of one we write
 AS_IT_CAME = ("content-length", "content-encoding")  # of an answer whose bytes are not changed
 
@@ -69,8 +70,8 @@ def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
             continue
         not_spoken: set[str] = set()
         spoken = False
-        whole = asked.envelope.stream and "streaming" in deployment.lacks
-        for lane in routing.lanes(deployment, asked.language, whole):
+        unstreamed = asked.envelope.stream and "streaming" in deployment.lacks
+        for lane in routing.lanes(deployment, asked.language, unstreamed):
             spoken = True
             try:
                 answer = through(lane, asked, call, departure)
@@ -128,21 +129,11 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     A token that the upstream refuses is renewed, and the request sent `again`, once.
     """
     deployment, learned = lane.deployment, lane.deployment.learned
-    whole = "streaming" in deployment.lacks
-    if lane.straight:
-        ask_usage = not learned.refuses_usage
-        body = language.readdress(asked.body, asked.envelope, deployment.upstream_model, ask_usage)
-    else:
-        body = asked.written_in(language, deployment.upstream_model, whole)
-        if learned.refuses_usage:
-            body.pop("stream_options", None)
     target = tokens.attached(deployment) if deployment.needs_login else deployment.target
-    if asked.form is not None:
-        request = deployment.provider.upload(target, lane.path, asked.form.readdressed(deployment.upstream_model))
-    else:
-        request = deployment.provider.request(target, lane.path, body, asked.passed if lane.straight else {})
+    unstreamed = "streaming" in deployment.lacks
+    request = written(lane, language, asked, target, unstreamed)
     call.attempt(lane)
-    response = client.send(request, target, asked.envelope.stream and not whole)
+    response = client.send(request, target, asked.envelope.stream and not unstreamed)
     if header := deployment.provider.node_header:
         call.answered_by(response.header(header))
     if 200 <= response.status < 300:
@@ -159,6 +150,20 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     return send(lane, language, asked, call, again)
 
 
+def written(lane: Lane, language: Language, asked: Asked, target: Target, unstreamed: bool) -> UpstreamRequest:
+    """What the upstream is sent: the caller's body under another name, or one in another language."""
+    provider, model, learned = lane.deployment.provider, lane.deployment.upstream_model, lane.deployment.learned
+    if asked.form is not None:
+        return provider.upload(target, lane.path, asked.form.readdressed(model))
+    if lane.straight:
+        body = language.readdress(asked.body, asked.envelope, model, not learned.refuses_usage)
+        return provider.request(target, lane.path, body, asked.passed)
+    body = asked.written_in(language, model, unstreamed)
+    if learned.refuses_usage:
+        body.pop("stream_options", None)
+    return provider.request(target, lane.path, body)
+
+
 def refusal_of(response: client.Response, provider: Provider, target: Target) -> ProviderError:
     if 300 <= response.status < 400:
         response.close()
@@ -170,19 +175,20 @@ def refusal_of(response: client.Response, provider: Provider, target: Target) ->
     error = provider.read_error(response.status, response.read_error(), target.profile)
     target.clean(error)
     retry_after = response.header("retry-after")
-    error.retry_after = float(retry_after) if retry_after.isdecimal() else None
+    error.retry_after = min(float(retry_after), LONGEST_WAIT) if retry_after.isdecimal() else None
     return error
 
 
 def headers_of(lane: Lane, asked: Asked) -> dict[str, str]:
     """What was changed on the way: a limit that was lowered, and fields with no place in another language."""
-    if isinstance(asked.language, EmbeddingLanguage):
-        return asked.headers
     provider = lane.deployment.provider
     if lane.straight:
         dropped = provider.leaves_out(lane.path, asked.body)
+    elif isinstance(asked.language, EmbeddingLanguage):
+        kept = lane.language.extras_of(asked.embedding) if isinstance(lane.language, EmbeddingLanguage) else {}
+        dropped = [name for name in asked.embedding.extras if name not in kept]
     else:
-        dropped = (lane.language or provider).dropped(asked.request)
+        dropped = (lane.language or provider).dropped(asked.request, lane.deployment.upstream_model)
     if not dropped:
         return asked.headers
     # Names are the caller's own text: what is no plain word is shown as an escape, never as it came.
@@ -241,20 +247,20 @@ def begin(stream: AnswerStream, lane: Lane, asked: Asked, call: Call, departure:
 
 def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: Call) -> bytes:
     if lane.straight:
-        written, call.usage, _ = language.pass_answer(body, shown_model(lane, asked))
+        said, call.usage, _ = language.pass_answer(body, shown_model(lane, asked))
         if call.usage is None and call.estimates and language.work != "embedding":
             call.pieces = language.read_answer(answer_document(body)).guessed_tokens()
     elif isinstance(language, EmbeddingLanguage):
         vectors = language.read_embeddings(answer_document(body))
         call.usage = vectors.usage
         caller = cast(EmbeddingLanguage, asked.language)
-        written = caller.write_embeddings(vectors, asked.embedding, stamp(lane, asked, call))
+        said = caller.write_embeddings(vectors, asked.embedding, stamp(lane, asked, call))
     else:
         answer = language.read_answer(answer_document(body), asked.request)
         call.usage, call.pieces = answer.usage, answer.guessed_tokens()
-        written = asked.language.write_answer(answer, stamp(lane, asked, call), asked.request)
+        said = asked.language.write_answer(answer, stamp(lane, asked, call), asked.request)
     call.close(Ending.COMPLETED, 200)
-    return written
+    return said
 
 
 def at_once(lane: Lane, asked: Asked, call: Call) -> HttpResponseBase:
@@ -274,7 +280,7 @@ def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> Htt
         call.usage = vectors.usage
         written = asked.language.write_embeddings(vectors, asked.embedding, stamp(lane, asked, call))
         call.close(Ending.COMPLETED, 200)
-        return whole(written, asked.headers)
+        return whole(written, headers_of(lane, asked))
     pause: Callable[[float], None] = gevent.sleep
     events = provider.answer(asked.request, target, pause)
     call.attempt(lane)

@@ -110,7 +110,6 @@ class Reply:
         self._call = call
         self._departure = departure
         self._over = False
-        departure.streaming = True
         departure.waiting = False
         open_replies.add(self)
 
@@ -142,6 +141,7 @@ class Reply:
             self._departure.waiting = False
         if self._stream.ended:
             self._settle(Ending.COMPLETED)
+        self._departure.streaming = True  # the head goes out with the first piece
         return piece
 
     def drain(self) -> None:

@@ -231,7 +231,14 @@ CORS_ALLOW_HEADERS = [
         ]
     ),
 ]
-CORS_EXPOSE_HEADERS = ["x-request-id", "retry-after", "x-gateway-clamped", "x-gateway-dropped"]
+CORS_EXPOSE_HEADERS = [
+    "x-request-id",
+    "retry-after",
+    "x-should-retry",
+    "x-gateway-clamped",
+    "x-gateway-dropped",
+    "x-gateway-estimated",
+]
 CORS_PREFLIGHT_MAX_AGE = 86400  # seconds
 
 # -- static files --

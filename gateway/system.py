@@ -86,12 +86,12 @@ def is_staff(http: HttpRequest) -> bool:
 
 def token_states() -> dict[str, str]:
     """How the token of each profile that needs one is doing, in a word. Raises DatabaseError."""
-    accounts = catalog.live.value.accounts
-    if not accounts:
+    profiles = catalog.live.value.logged_in
+    if not profiles:
         return {}
     now = timezone.now()
-    rows = {row.profile_id: row for row in Token.objects.filter(profile_id__in=accounts)}
-    states = {target.profile: tokens.token_state(rows.get(pk), now) for pk, (_, target) in accounts.items()}
+    rows = {row.profile_id: row for row in Token.objects.filter(profile_id__in=profiles)}
+    states = {target.profile: tokens.token_state(rows.get(pk), now) for pk, (_, target) in profiles.items()}
     return dict(sorted(states.items()))
 
 

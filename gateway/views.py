@@ -15,9 +15,9 @@ from rest_framework.views import APIView
 
 from apikeys.authentication import HasKey, KeyAuthentication, key_of
 from gateway import errors, schema
+from gateway.asked import routes_of
 from gateway.formats import FormParser, JSONOrForm, JSONParser, OneFormat
 from gateway.relay import relay
-from profiles import catalog
 from providers.languages.language import Fault, Language
 from providers.languages.registry import (
     anthropic_count_tokens,
@@ -201,7 +201,7 @@ class CurrentKey(APIView):
     @schema.key
     def get(self, http: Request) -> Response:
         key = key_of(http)
-        models = None if key.routes is None else [route.name for route in catalog.live.value if key.may_use(route)]
+        models = None if key.routes is None else [route.name for route in routes_of(key)]
         return Response(
             {
                 "object": "key",

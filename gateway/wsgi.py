@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import IO, Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gateway.settings")
 
@@ -56,24 +56,28 @@ class Doors:
         self.limit = settings.MAX_BODY_MB << 20
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if "HTTP_TRANSFER_ENCODING" in environ:
-            self.take_chunks(environ)
+        body = self.chunks(environ) if "HTTP_TRANSFER_ENCODING" in environ else None
         if environ["PATH_INFO"].startswith("//"):
             # A base URL with a slash at its end; a redirect would lose the body.
             environ["PATH_INFO"] = "/" + environ["PATH_INFO"].lstrip("/")
         door = self.api if environ["PATH_INFO"].startswith(API_PATHS) else self.pages
-        return door(environ, start_response)
+        try:
+            return door(environ, start_response)
+        finally:
+            if body is not None:
+                body.close()
 
-    def take_chunks(self, environ: Environ) -> None:
-        """Django goes by Content-Length and would see a chunked body as empty."""
+    def chunks(self, environ: Environ) -> IO[bytes] | None:
+        """A chunked body, taken whole: Django goes by Content-Length and would see an empty one."""
         if "chunked" not in environ["HTTP_TRANSFER_ENCODING"].lower():
-            return
+            return None
         body, size = spool(), 0
         while piece := environ["wsgi.input"].read(min(PIECE, self.limit + 1 - size)):
             size += body.write(piece)
         body.seek(0)
         environ["CONTENT_LENGTH"] = str(size)
         environ["wsgi.input"] = body
+        return body
 
 
 def refuse_nonsense() -> None:

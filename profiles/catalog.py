@@ -81,10 +81,10 @@ class LiveRoute:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """`accounts` are the profiles (by id) that need a login."""
+    """`logged_in` are the profiles (by id) that need a login."""
 
     routes: Mapping[str, LiveRoute]
-    accounts: Mapping[int, tuple[Provider, Target]]
+    logged_in: Mapping[int, tuple[Provider, Target]]
 
     def __iter__(self) -> Iterator[LiveRoute]:
         return iter(self.routes.values())
@@ -94,7 +94,7 @@ EMPTY = Catalog(MappingProxyType({}), MappingProxyType({}))
 
 
 def load() -> Catalog:
-    """Read the enabled routes with the places that serve them. A profile that cannot be opened is left out."""
+    """Read the enabled routes with their deployments. A profile that cannot be opened is left out."""
     targets: dict[int, tuple[Provider, Target]] = {}
     strangers: set[int] = set()
     for profile in Profile.objects.filter(enabled=True):
@@ -108,10 +108,10 @@ def load() -> Catalog:
                 strangers.add(profile.pk)
         except SealBroken:
             log.error("profile_cannot_be_opened", extra={"profile": profile.name})
-    places: dict[int, list[LiveDeployment]] = {}
+    deployments: dict[int, list[LiveDeployment]] = {}
     for row in Deployment.objects.filter(enabled=True).order_by("priority", "pk"):
         if row.profile_id in targets:
-            places.setdefault(row.route_id, []).append(_deployment(row, *targets[row.profile_id]))
+            deployments.setdefault(row.route_id, []).append(_deployment(row, *targets[row.profile_id]))
     routes = {
         route.name: LiveRoute(
             id=route.pk,
@@ -124,13 +124,15 @@ def load() -> Catalog:
             public=route.public,
             created=int(route.created_at.timestamp()),
             deployments=tuple(
-                place for place in places.get(route.pk, ()) if route.third_party or place.profile_id not in strangers
+                deployment
+                for deployment in deployments.get(route.pk, ())
+                if route.third_party or deployment.profile_id not in strangers
             ),
         )
         for route in Route.objects.filter(enabled=True)
     }
-    accounts = {pk: (provider, target) for pk, (provider, target) in targets.items() if provider.needs_login(target)}
-    return Catalog(MappingProxyType(routes), MappingProxyType(accounts))
+    logged_in = {pk: (provider, target) for pk, (provider, target) in targets.items() if provider.needs_login(target)}
+    return Catalog(MappingProxyType(routes), MappingProxyType(logged_in))
 
 
 def _deployment(row: Deployment, provider: Provider, target: Target) -> LiveDeployment:

@@ -100,15 +100,15 @@ def refused_by(profile_id: int, target: Target, token: str) -> None:
 
 def follow() -> None:
     """Take over what others have renewed. Called every second in each worker. Raises DatabaseError."""
-    accounts = catalog.live.value.accounts
-    if not accounts:
+    logged_in = catalog.live.value.logged_in
+    if not logged_in:
         return
-    for row in Token.objects.filter(profile_id__in=accounts):
+    for row in Token.objects.filter(profile_id__in=logged_in):
         held = _held.get(row.profile_id)
         if held is not None and row.refused and row.number == held.number:
             _held.pop(row.profile_id, None)
         elif held is None or held.number != row.number:
-            _hold(row, accounts[row.profile_id][1])
+            _hold(row, logged_in[row.profile_id][1])
 
 
 def renew_due() -> None:
@@ -117,10 +117,10 @@ def renew_due() -> None:
     It waits for none of them: an identity provider that hangs must not keep the others from being asked.
     """
     catalog.live.follow(Revision.current())
-    accounts = catalog.live.value.accounts
-    rows = {row.profile_id: row for row in Token.objects.filter(profile_id__in=accounts)}
+    logged_in = catalog.live.value.logged_in
+    rows = {row.profile_id: row for row in Token.objects.filter(profile_id__in=logged_in)}
     now = timezone.now()
-    for profile_id, (provider, target) in accounts.items():
+    for profile_id, (provider, target) in logged_in.items():
         row = rows.get(profile_id)
         if len(_renewing) < AT_ONCE and profile_id not in _renewing and is_due(row, target, now):
             _renewing.add(profile_id)

@@ -295,7 +295,7 @@ class Provider:
         """For upstreams whose status says something else; `said` is code and message in lower case."""
         return None
 
-    def dropped(self, request: ChatRequest) -> list[str]:
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
         return request.left_out(self.drops)
 
     def answer(self, request: ChatRequest, target: Target, pause: Pause) -> Iterator[Event]:

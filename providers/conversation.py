@@ -125,7 +125,6 @@ class ChatRequest:
     messages: tuple[Message, ...]
     language: str = ""
     stream: bool = False
-    include_usage: bool = False
     max_tokens: int | None = None
     ceiling: int | None = None
     temperature: float | None = None
@@ -152,13 +151,17 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingRequest:
-    """`inputs` are texts, or lists of token ids; `encoding` is float or base64."""
+    """`inputs` are texts, or lists of token ids; `encoding` is float or base64.
+
+    `extras` are the fields of `language` that the middle has no word for.
+    """
 
     model: str
     inputs: tuple[str | tuple[int, ...], ...]
     encoding: Literal["float", "base64"] = "float"
     dimensions: int | None = None
     user: str | None = None
+    language: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 

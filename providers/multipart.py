@@ -24,9 +24,9 @@ TOKEN = re.compile(r"[0-9A-Za-z'+_.-]+")
 PARAMETERS = r'(?:[ \t]*;[ \t]*([\w*-]+)[ \t]*=[ \t]*("(?:[^"\\\r\n\0]|\\[^\r\n\0])*"|[^\s";,\0]+))'
 PARAMETER = re.compile(PARAMETERS)
 BYTES_PARAMETER = re.compile(PARAMETERS.encode())
-CONTENT_TYPE = re.compile(f"[^;]+({PARAMETERS}*)[ \\t]*;?[ \\t]*")
+CONTENT_TYPE = re.compile(f"[^;\\s]+({PARAMETERS}*)(?:[ \\t]*;)?[ \\t]*")
 HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[^\r\n\0]*")
-DISPOSITION = re.compile(rb"[^:]+:[ \t]*form-data(" + PARAMETERS.encode() + rb"*)[ \t]*;?[ \t]*", re.IGNORECASE)
+DISPOSITION = re.compile(rb"[^:]+:[ \t]*form-data(" + PARAMETERS.encode() + rb"*)(?:[ \t]*;)?[ \t]*", re.IGNORECASE)
 
 
 def boundary_in(content_type: str) -> str:

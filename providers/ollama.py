@@ -76,7 +76,7 @@ class Ollama(Provider):
         return headers
 
     def canonical(self, model: str) -> str:
-        return model if ":" in model else f"{model}:latest"
+        return model if ":" in model.rpartition("/")[2] else f"{model}:latest"
 
     def request(
         self, target: Target, path: str, body: Mapping[str, Any], passed: Mapping[str, str] = NOTHING

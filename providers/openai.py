@@ -8,10 +8,12 @@ from typing import Any
 
 from providers.base import NOTHING, Listing, Provider, Setting, Target, UpstreamModel, UpstreamRequest
 from providers.languages.openai_passthrough import PATHS
-from providers.wire.errors import ProviderError
+from providers.wire.errors import Kind, ProviderError
 
 # OpenAI API reference, chat: `max_tokens` is not accepted by reasoning models.
 REASONING_MODELS = re.compile(r"(o\d|gpt-5)")
+# As llama.cpp says it (tools/server, Responses).
+ONLY_FUNCTIONS = re.compile(r"'?type'? of tool must be '?function")
 SPOKEN: Mapping[str, str] = {
     "openai_chat": "/chat/completions",
     "openai_responses": "/responses",
@@ -60,6 +62,10 @@ class OpenAI(Provider):
             body = {**body, "max_completion_tokens": body["max_tokens"] if limit is None else limit}
             del body["max_tokens"]
         return super().request(target, path, body, passed)
+
+    def meaning(self, status: int, said: str) -> Kind | None:
+        # Engines that know functions alone refuse what Codex declares; in another language they are asked for those.
+        return "unsupported_path" if status in (400, 422) and ONLY_FUNCTIONS.search(said) else None
 
     def identity(self, target: Target) -> str:
         return "the API key stored here" if target.secrets.get("api_key") else "nobody: without a key"

@@ -26,7 +26,7 @@ from providers.capabilities import CAPABILITIES, Capability
 from providers.documents import BadDocument, loads_object
 from providers.languages.fields import count_in, object_in, objects_in, text_in
 from providers.languages.sap import THROUGH, reasons
-from providers.wire.errors import CannotCarry, Kind, ProviderError
+from providers.wire.errors import CannotCarry, Kind, ProviderError, cannot_carry
 
 API_VERSION = "2024-10-21"
 REASONING_API_VERSION = "2024-12-01-preview"
@@ -354,10 +354,10 @@ def _refuse(body: Mapping[str, Any]) -> None:
     """What would be lost without a word. Whoever asks by the middle instead may have it in another way."""
     for name in NEVER_DROPPED:
         if body.get(name):
-            raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
+            raise cannot_carry(name)
     config = body.get("output_config")
     if isinstance(config, dict) and config.get("format"):
-        raise CannotCarry("'output_config.format' cannot be carried to this upstream.", "output_config.format")
+        raise cannot_carry("output_config.format")
     tools = body.get("tools")
     if isinstance(tools, list) and any(isinstance(t, dict) and t.get("type", "custom") != "custom" for t in tools):
         raise CannotCarry("This upstream knows no tools but those with a schema.", "tools")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from django.db import connection, models, transaction
+from django.db import DataError, connection, models, transaction
 
 from apikeys.models import APIKey
 from profiles.catalog import Prices
@@ -116,28 +116,38 @@ def _drain_batch(worker: uuid.UUID, path: Path) -> int | None:
         elif row := entry.get("open"):
             opened[row["id"]] = row
     with transaction.atomic():
-        made = _insert(closed.values())
+        made = _each(_insert, list(closed.values()))
         _mark_used(closed.values())
         OpenCall.objects.filter(pk__in=closed).delete()
-        OpenCall.objects.bulk_create(
-            [
-                OpenCall(id=id, worker=worker, opened_at=_moment(row["started_at"]), row=row)
-                for id, row in opened.items()
-            ],
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["row"],
-        )
+        _each(functools.partial(_open, worker), list(opened.values()))
         position.offset += end
         position.save()
     return made
+
+
+def _each(save: Callable[[list[dict[str, Any]]], int], rows: list[dict[str, Any]]) -> int:
+    """Save rows together; where the database refuses one, one by one, so that it holds up no other."""
+    try:
+        with transaction.atomic():
+            return save(rows)
+    except DataError as error:
+        if len(rows) == 1:
+            log.error("row_refused", extra={"call": rows[0]["id"]}, exc_info=error)
+            return 0
+    return sum(_each(save, [row]) for row in rows)
+
+
+def _open(worker: uuid.UUID, rows: list[dict[str, Any]]) -> int:
+    calls = [OpenCall(id=row["id"], worker=worker, opened_at=_moment(row["started_at"]), row=row) for row in rows]
+    OpenCall.objects.bulk_create(calls, update_conflicts=True, unique_fields=["id"], update_fields=["row"])
+    return len(calls)
 
 
 def _close_lost(worker: uuid.UUID) -> int:
     """Rows for the calls a worker had begun and did not live to end."""
     with transaction.atomic():
         lost = list(OpenCall.objects.filter(worker=worker))
-        made = _insert(_lost_row(call.row) for call in lost)
+        made = _each(_insert, [_lost_row(call.row) for call in lost])
         OpenCall.objects.filter(pk__in=[call.pk for call in lost]).delete()
     if made:
         log.warning("worker_lost", extra={"worker": str(worker), "calls": made})

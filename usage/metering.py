@@ -59,8 +59,8 @@ class Call:
         self.request_id = str(id)
         self.key = key
         self.language = language
-        self.client = client[:200]
-        self.client_request_id = client_request_id[:200]
+        self.client = plain(client)
+        self.client_request_id = plain(client_request_id)
         self.started = time.time()
         self._began = time.monotonic()
         self._first_token: float | None = None
@@ -96,7 +96,7 @@ class Call:
     def answered_by(self, node: str) -> None:
         """Which machine of the upstream answered, in its own words."""
         if node and self.attempts:
-            self.attempts[-1]["node"] = node[:200]
+            self.attempts[-1]["node"] = plain(node)
 
     def first_token(self) -> None:
         if self._first_token is None:
@@ -116,7 +116,7 @@ class Call:
         row.update(
             status=status,
             ending=str(ending),
-            error_code=error_code,
+            error_code=plain(error_code, 100),
             input_tokens=usage.input,
             cached_tokens=usage.cached,
             cache_write_tokens=usage.cache_write,
@@ -166,7 +166,7 @@ class Call:
             "owner_name": key.owner,
             "tags": key.tags,
             "route_id": route.id if route else None,
-            "route_name": route.name if route else self.asked_for,
+            "route_name": route.name if route else plain(self.asked_for),
             "deployment_id": deployment.id if deployment else None,
             "profile_id": deployment.profile_id if deployment else None,
             "profile_name": deployment.target.profile if deployment else "",
@@ -177,9 +177,14 @@ class Call:
             "streamed": self.streamed,
             "prices": _prices(deployment.prices) if deployment else {},
             "attempts": self.attempts,
-            "end_user": self.end_user,
+            "end_user": plain(self.end_user),
             "client": self.client,
         }
+
+
+def plain(text: str, longest: int = 200) -> str:
+    """A text of somebody else's as every database takes it: no longer than its column, without what is no character."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "")[:longest]
 
 
 LOGGED = (

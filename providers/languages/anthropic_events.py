@@ -20,10 +20,11 @@ from providers.conversation import (
     ToolCallDelta,
     Usage,
 )
-from providers.documents import BadDocument, dumps, loads
+from providers.documents import dumps, loads
 from providers.languages.errors import chunk_document
 from providers.languages.fields import count_in, index_in, json_in, object_in, text_in
 from providers.languages.language import Fault, Reader, Stamp, Tap, Writer
+from providers.languages.messages import is_whole_object
 from providers.languages.openai import MODEL
 from providers.wire.errors import ProviderError
 from providers.wire.frames import sse_data
@@ -115,7 +116,7 @@ class MessagesReader(Reader):
                 events += said(TextDelta(text_in(block, "text")))
             case "thinking":
                 events += said(ThinkingDelta(text_in(block, "thinking"), text_in(block, "signature") or None))
-            case _:
+            case str():
                 events.append(Opaque(NAME, dict(block)))
         return events
 
@@ -166,22 +167,25 @@ def read_usage(usage: Mapping[str, Any]) -> list[Usage]:
     """`input_tokens` is what was neither read from the cache nor written to it. Empty where nothing was counted."""
     cached, written = count_in(usage, "cache_read_input_tokens"), count_in(usage, "cache_creation_input_tokens")
     prompt = count_in(usage, "input_tokens") + cached + written
-    counted = Usage(input=prompt, output=count_in(usage, "output_tokens"), cached=cached, cache_write=written)
+    reasoning = count_in(usage.get("output_tokens_details"), "thinking_tokens")
+    output = count_in(usage, "output_tokens")
+    counted = Usage(input=prompt, output=output, cached=cached, cache_write=written, reasoning=reasoning)
     return [counted] if counted != Usage() else []
 
 
 # -- written for callers --
 
 
-def write_usage(usage: Usage | None) -> dict[str, int]:
+def write_usage(usage: Usage | None) -> dict[str, Any]:
     """The format knows no answer without counts: unknown ones are 0."""
     counted = usage or Usage()
-    return {
+    written: dict[str, Any] = {
         "input_tokens": max(0, counted.input - counted.cached - counted.cache_write),
         "cache_creation_input_tokens": counted.cache_write,
         "cache_read_input_tokens": counted.cached,
         "output_tokens": counted.output,
     }
+    return written | ({"output_tokens_details": {"thinking_tokens": counted.reasoning}} if counted.reasoning else {})
 
 
 def write_error(fault: Fault, request_id: str) -> dict[str, Any]:
@@ -225,16 +229,8 @@ class _Block:
     signed: bool = False
 
     def is_over(self) -> bool:
-        """Whether nothing more can belong to it once another block has begun. Pieces of a call may still come,
-        unless it has a whole object: nothing can be added to that."""
-        if self.arguments is None:
-            return True
-        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
-            return False
-        try:
-            return isinstance(loads("".join(self.arguments).encode()), dict)
-        except (BadDocument, UnicodeEncodeError):
-            return False
+        """Whether nothing more can belong to it once another block has begun: pieces of a call may still come."""
+        return self.arguments is None or is_whole_object(self.arguments)
 
 
 class MessagesWriter(Writer):

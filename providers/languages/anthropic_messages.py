@@ -15,19 +15,14 @@ from providers.conversation import (
     CachePoint,
     ChatRequest,
     Choice,
-    Event,
-    Finished,
     FinishReason,
     Image,
     Opaque,
     Part,
     Text,
-    TextDelta,
     Thinking,
-    ThinkingDelta,
     Tool,
     ToolCall,
-    ToolCallDelta,
     ToolResult,
     Usage,
 )
@@ -45,15 +40,15 @@ from providers.languages.anthropic_events import (
     message,
     read_usage,
     renamed,
-    said,
     write_error,
 )
+from providers.languages.end_users import opaque
 from providers.languages.errors import answer_document
 from providers.languages.fields import json_in, object_in, objects_in, text_in
 from providers.languages.language import Envelope, Fault, Language, Reader, Stamp, Tap, Writer
-from providers.languages.messages import arguments_object, claude_signed, data_url, system_parts, turns
+from providers.languages.messages import arguments_object, claude_signed, data_url, foreign, system_parts, turns
 from providers.languages.thinking import claude_limits, claude_version
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 
 __all__ = ["ANSWER_TOOL", "NAME", "AnthropicMessages"]
 
@@ -123,7 +118,7 @@ class AnthropicMessages(Language):
         if choice := _tool_choice(request):
             body["tool_choice"] = choice
         if request.user:
-            body["metadata"] = {"user_id": request.user}
+            body["metadata"] = {"user_id": request.user if request.language == NAME else opaque(request.user)}
         return body
 
     def _own(self, request: ChatRequest, model: str = "") -> dict[str, Any]:
@@ -137,11 +132,11 @@ class AnthropicMessages(Language):
             if (self.takes is None or name in self.takes) and (sampled or name != "top_k")
         }
 
-    def dropped(self, request: ChatRequest) -> list[str]:
-        own = self._own(request)
-        dropped = [name for name in super().dropped(request) if name not in own]
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
+        own = self._own(request, model)
+        dropped = [name for name in super().dropped(request, model) if name not in own]
         _, thinking = claude_limits(request, MAX_TOKENS)
-        carried = {} if thinking else _sampling(request)
+        carried = {} if thinking or claude_version(model) >= NOT_SAMPLED else _sampling(request)
         given = [name for name in ("temperature", "top_p") if getattr(request, name) is not None]
         dropped += [name for name in given if name not in carried]
         if not thinking and request.reasoning_effort not in (None, "none", "minimal"):
@@ -149,27 +144,13 @@ class AnthropicMessages(Language):
         return dropped
 
     def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
-        blocks = objects_in(document, "content")
         reason = text_in(document, "stop_reason")
         if not reason:
             raise ProviderError("The upstream's answer does not say why it ended.", kind="broken")
-        events: list[Event] = []
-        calls = 0
-        for block in blocks:
-            match block.get("type"):
-                case "text":
-                    events.append(TextDelta(text_in(block, "text")))
-                case "thinking":
-                    events += said(ThinkingDelta(text_in(block, "thinking"), text_in(block, "signature") or None))
-                case "tool_use" if block.get("name") == ANSWER_TOOL:
-                    events.append(TextDelta(json_in(block, "input")))
-                case "tool_use":
-                    arguments = json_in(block, "input")
-                    events.append(ToolCallDelta(calls, text_in(block, "id"), text_in(block, "name"), arguments))
-                    calls += 1
-                case _:
-                    events.append(Opaque(NAME, block))
-        return Answer.collect([*events, Finished(finish(reason, calls)), *read_usage(object_in(document, "usage"))])
+        parts = tuple(part for block in objects_in(document, "content") if (part := _read_block(block)))
+        calls = sum(isinstance(part, ToolCall) for part in parts)
+        usage = next(iter(read_usage(object_in(document, "usage"))), None)
+        return Answer((Choice(parts, finish(reason, calls)),), usage)
 
     def reader(self, request: ChatRequest | None = None) -> Reader:
         return MessagesReader()
@@ -177,7 +158,7 @@ class AnthropicMessages(Language):
     # -- straight through --
 
     def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
-        return {**body, "model": model}
+        return {**requests.without_foreign_thoughts(body), "model": model}
 
     def clamp(self, body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]:
         return requests.clamp(body, limit)
@@ -195,7 +176,24 @@ class AnthropicMessages(Language):
         return dumps({**document, "model": model}) if passed is None else passed, usage, finish(reason, calls=1)
 
 
-# -- answers, written --
+# -- answers, read and written --
+
+
+def _read_block(block: Mapping[str, Any]) -> Part | None:
+    """Each block is a part of its own: a signature holds for the thought it stands behind."""
+    match block.get("type"):
+        case "text":
+            return Text(text_in(block, "text")) if text_in(block, "text") else None
+        case "thinking":
+            thought = Thinking(text_in(block, "thinking"), text_in(block, "signature") or None)
+            return thought if thought.text or thought.signature else None
+        case "tool_use" if block.get("name") == ANSWER_TOOL:
+            return Text(json_in(block, "input"))
+        case "tool_use":
+            return ToolCall(text_in(block, "id"), text_in(block, "name"), json_in(block, "input"))
+        case str():
+            return Opaque(NAME, block)
+    return None
 
 
 def _answered(part: Part, choice: Choice, stamp: Stamp, number: int) -> Iterator[dict[str, Any]]:
@@ -227,7 +225,7 @@ def _refuse(request: ChatRequest, lost: Iterable[str]) -> None:
     if (request.n or 1) > 1:
         raise CannotCarry("This upstream gives one answer.", "n")
     for name in sorted(lost):
-        raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
+        raise cannot_carry(name)
     if not all(stop.strip() for stop in request.stop):
         raise CannotCarry("A stop sequence must hold more than white space on this upstream.", "stop")
     if any(tool.name == ANSWER_TOOL for tool in request.tools):
@@ -285,7 +283,7 @@ def _block(part: Part) -> Iterator[dict[str, Any]]:
             yield {"type": "thinking", "thinking": text, "signature": signature}
         case Opaque(language, value):
             if language != NAME:
-                raise CannotCarry("A part of a message cannot be carried to this upstream.", "messages")
+                raise foreign(part)
             yield dict(value)
 
 

@@ -27,8 +27,16 @@ from providers.conversation import (
 )
 from providers.documents import dumps
 from providers.languages.anthropic_events import NAME
-from providers.languages.fields import expect_flag, expect_model, expect_number, expect_whole, text_in
+from providers.languages.fields import (
+    expect_flag,
+    expect_model,
+    expect_number,
+    expect_object,
+    expect_whole,
+    text_in,
+)
 from providers.languages.language import BadRequest, Envelope
+from providers.languages.messages import claude_signed
 from providers.languages.thinking import LEAST_BUDGET, effort
 from providers.wire.errors import CannotCarry
 
@@ -58,11 +66,11 @@ def peek(body: Mapping[str, Any]) -> Envelope:
         raise BadRequest("'max_tokens' is required: how many tokens the answer may have.", "max_tokens")
     if limit < 0:
         raise BadRequest("'max_tokens' must not be negative.", "max_tokens")
-    user = expect_object(body, "metadata").get("user_id")
+    user = (expect_object(body, "metadata") or {}).get("user_id")
     if user is not None and not isinstance(user, str):
         raise BadRequest("'metadata.user_id' must be a string.", "metadata.user_id")
     stream = expect_flag(body, "stream")
-    return Envelope(model, stream=stream, include_usage=stream, max_tokens=limit, user=user)
+    return Envelope(model, stream=stream, max_tokens=limit, user=user)
 
 
 def check_messages(body: Mapping[str, Any]) -> None:
@@ -74,13 +82,6 @@ def check_messages(body: Mapping[str, Any]) -> None:
             raise BadRequest("A message must be an object.", f"messages[{index}]")
         if message.get("role") not in ROLES:
             raise BadRequest(f"'role' must be one of {', '.join(ROLES)}.", f"messages[{index}].role")
-
-
-def expect_object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = body.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise BadRequest(f"'{name}' must be an object.", name)
-    return value or {}
 
 
 def needs(body: Mapping[str, Any]) -> Needs:
@@ -123,6 +124,34 @@ def clamp(body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]
     return lowered, "max_tokens"
 
 
+def without_foreign_thoughts(body: dict[str, Any]) -> dict[str, Any]:
+    """The body without thoughts that Claude has not signed, which it refuses: another upstream had them, before the
+    caller or the gateway chose this one. Where such a turn has not ended, it is too late to think."""
+    messages = body["messages"]
+    if not any(_has_foreign_thoughts(message) for message in messages):
+        return body
+    kept = []
+    for message in messages:
+        if _has_foreign_thoughts(message):
+            message = {**message, "content": [block for block in message["content"] if not _is_foreign(block)]}
+        if message.get("content") != []:
+            kept.append(message)
+    last_turn = [message for message in messages if message["role"] == "assistant"][-1]
+    late = _has_foreign_thoughts(last_turn) and "thinking" in body
+    return {**body, "messages": kept} | ({"thinking": {"type": "disabled"}} if late else {})
+
+
+def _has_foreign_thoughts(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    return message["role"] == "assistant" and isinstance(content, list) and any(map(_is_foreign, content))
+
+
+def _is_foreign(block: object) -> bool:
+    if not isinstance(block, dict) or block.get("type") != "thinking":
+        return False
+    return not claude_signed(Thinking("", text_in(block, "signature")))
+
+
 def parse(body: Mapping[str, Any]) -> ChatRequest:
     """Raises BadRequest, or CannotCarry for what Anthropic's own servers alone can do."""
     envelope = peek(body)
@@ -135,7 +164,6 @@ def parse(body: Mapping[str, Any]) -> ChatRequest:
         messages=(*_system(body.get("system")), *_messages(body["messages"])),
         language=NAME,
         stream=envelope.stream,
-        include_usage=envelope.include_usage,
         max_tokens=envelope.max_tokens,
         temperature=expect_number(body, "temperature"),
         top_p=expect_number(body, "top_p"),
@@ -300,7 +328,7 @@ def _stop(value: object) -> tuple[str, ...]:
 def _json_format(body: Mapping[str, Any]) -> JSONFormat | None:
     """`output_format` is the older name."""
     for name, wish in (
-        ("output_config.format", expect_object(body, "output_config").get("format")),
+        ("output_config.format", (expect_object(body, "output_config") or {}).get("format")),
         ("output_format", body.get("output_format")),
     ):
         match wish:
@@ -315,10 +343,10 @@ def _json_format(body: Mapping[str, Any]) -> JSONFormat | None:
 def _effort(body: Mapping[str, Any]) -> str | None:
     """How much to think, where the caller says it. To leave it to the model, as adaptive thinking does, and not to
     think at all, as is usual here, are what other upstreams do unasked: not all of them know the words."""
-    stated = expect_object(body, "output_config").get("effort")
+    stated = (expect_object(body, "output_config") or {}).get("effort")
     if stated is not None and not isinstance(stated, str):
         raise BadRequest("'output_config.effort' must be a string.", "output_config.effort")
-    thinking = expect_object(body, "thinking")
+    thinking = expect_object(body, "thinking") or {}
     match thinking.get("type"):
         case "disabled":
             return None

@@ -40,12 +40,13 @@ from providers.languages.messages import (
     call_names,
     claude_signed,
     data_url,
+    foreign,
     system_parts,
     thinking_lost,
     turns,
 )
 from providers.languages.thinking import LEAST_BUDGET, budget
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 from providers.wire.frames import sse_data
 
 NAME = "bedrock_converse"
@@ -101,9 +102,9 @@ class BedrockConverse(Language):
             body["additionalModelRequestFields"] = {"reasoning_config": reasoning}
         return body
 
-    def dropped(self, request: ChatRequest) -> list[str]:
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
         left_out = ("temperature", "top_p") if _thinking(request) else ("reasoning_effort",)
-        return [*super().dropped(request), *(name for name in left_out if getattr(request, name) is not None)]
+        return [*super().dropped(request, model), *(name for name in left_out if getattr(request, name) is not None)]
 
     def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
         message, reason = object_in(object_in(document, "output"), "message"), text_in(document, "stopReason")
@@ -246,7 +247,7 @@ def _fault(name: str, said: object) -> ProviderError:
 def _refuse(request: ChatRequest) -> None:
     if request.indispensable:
         name = min(request.indispensable)
-        raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
+        raise cannot_carry(name)
     if (request.n or 1) > 1:
         raise CannotCarry("This upstream gives one answer.", "n")
     if request.json_format is not None:
@@ -314,7 +315,7 @@ def _blocks(parts: tuple[Part, ...]) -> Blocks:
             case CachePoint() if blocks and blocks[-1] != CACHE_POINT:
                 blocks.append(CACHE_POINT)
             case Opaque():
-                raise CannotCarry("A part of a message cannot be carried to this upstream.", "messages")
+                raise foreign(part)
     return blocks
 
 

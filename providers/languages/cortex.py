@@ -35,9 +35,9 @@ from providers.languages import openai
 from providers.languages.errors import chunk_document
 from providers.languages.fields import count_in, json_in, object_in, objects_in, text_in
 from providers.languages.language import EmbeddingLanguage, Language, Reader
-from providers.languages.messages import arguments_object, call_names, data_url, system_parts, turns
+from providers.languages.messages import arguments_object, call_names, data_url, foreign, system_parts, turns
 from providers.languages.thinking import claude_limits
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 from providers.wire.frames import sse_data
 
 MOST_TOKENS = 16_384
@@ -230,7 +230,7 @@ def _refuse(request: ChatRequest) -> None:
         raise CannotCarry("This upstream knows no stop sequences.", "stop")
     if request.indispensable:
         name = min(request.indispensable)
-        raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
+        raise cannot_carry(name)
 
 
 def _thinking(request: ChatRequest, model: str) -> dict[str, Any]:
@@ -301,7 +301,7 @@ def _item(part: Part, names: Mapping[str, str], model: str) -> Iterator[dict[str
             result = {"tool_use_id": id, "name": names[id], "content": texts, "status": "success"}
             yield {"type": "tool_results", "tool_results": result}
         case Opaque():
-            raise CannotCarry("A part of a message cannot be carried to this upstream.", "messages")
+            raise foreign(part)
         case Thinking():
             return  # its place in this format is not documented
 

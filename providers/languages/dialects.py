@@ -11,16 +11,16 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from providers.conversation import Answer, ChatRequest, Event, Finished, FinishReason, ToolCallDelta, Usage
-from providers.languages import openai, openai_chat, openai_completions
+from providers.languages import openai, openai_chat_requests, openai_completions
 from providers.languages.fields import object_in, objects_in
 from providers.languages.language import Reader
 from providers.languages.openai import OpenAILanguage
 from providers.languages.openai_chat import ChatReader, OpenAIChat
 from providers.languages.openai_completions import OpenAICompletions
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import ProviderError, cannot_carry
 
 # A prediction makes an answer faster, not different.
-NEVER_DROPPED = (openai_chat.INDISPENSABLE | openai_completions.INDISPENSABLE) - {"prediction"} | frozenset(
+NEVER_DROPPED = (openai_chat_requests.INDISPENSABLE | openai_completions.INDISPENSABLE) - {"prediction"} | frozenset(
     ("messages prompt max_tokens stop n tools tool_choice response_format").split()
 )
 # Fields with the same name in a ChatRequest that may be left out.
@@ -52,14 +52,14 @@ class Dialect(OpenAILanguage):
         """The fields the server takes. Raises CannotCarry for one that must not be left out."""
         for field, value in body.items():
             if field in NEVER_DROPPED and not self.takes(field) and not _asks_nothing(field, value):
-                raise CannotCarry(f"'{field}' cannot be carried to this upstream.", field)
+                raise cannot_carry(field)
         return {field: value for field, value in body.items() if self.takes(field)}
 
     def repaired_request(self, body: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
         """The last word on a body, for what a list of fields cannot say. Raises CannotCarry."""
         return body
 
-    def dropped(self, request: ChatRequest) -> list[str]:
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
         own = request.language == self.origin
         extras = [field for field in request.extras if not (own and self.takes(field))]
         fields = [field for field in DROPPABLE if getattr(request, field) is not None and not self.takes(field)]
@@ -75,7 +75,7 @@ class CompletionDialect(Dialect, OpenAICompletions):
 class ChatDialect(Dialect, OpenAIChat):
     """Chat with a list of fields, and with answers that may lack the numbers of their calls or a finish reason."""
 
-    origin = openai_chat.NAME
+    origin = openai_chat_requests.NAME
     names_finish: ClassVar[bool] = True  # False: the server need not say why its answer ended
     means_stop: ClassVar[bool] = True  # False: the server says "stop" of every answer
     default_limit: ClassVar[int | None] = None  # of output tokens, where nobody asks for one

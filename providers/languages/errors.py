@@ -118,7 +118,7 @@ def answer_document(body: bytes) -> dict[str, Any]:
         document = loads(body)
     except BadDocument as error:
         raise ProviderError("The upstream's answer is not JSON.", kind="broken") from error
-    return _checked(document)
+    return checked(document)
 
 
 def chunk_document(data: bytes) -> dict[str, Any]:
@@ -127,10 +127,11 @@ def chunk_document(data: bytes) -> dict[str, Any]:
         document = loads(data)
     except BadDocument as error:
         raise ProviderError("The upstream sent a frame that is not JSON.", kind="broken") from error
-    return _checked(document)
+    return checked(document)
 
 
-def _checked(document: Any) -> dict[str, Any]:
+def checked(document: Any) -> dict[str, Any]:
+    """The object, unless it is a failure. Raises ProviderError."""
     if not isinstance(document, dict):
         raise ProviderError("The upstream's answer is not a JSON object.", kind="broken")
     if document.get("error") or document.get("object") == "error" or _is_bare_error(document):

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from providers.conversation import Tool
 from providers.documents import BadDocument, dumps
 from providers.languages.language import BadRequest
 from providers.wire.errors import ProviderError
+
+MOST_COUNTED = 1 << 29  # tokens; no answer has as many, and three such counts still fit into a column
 
 # -- of requests --
 
@@ -70,6 +73,27 @@ def expect_usage_wish(body: Mapping[str, Any]) -> bool:
     return bool(options.get("include_usage"))
 
 
+def expect_object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+    value = body.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise BadRequest(f"'{name}' must be an object.", name)
+    return value
+
+
+def expect_function(function: object, at: str) -> Tool:
+    """A function's declaration, as OpenAI's and Ollama's formats have it; `at` is where it stands."""
+    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
+        raise BadRequest("A tool must be a function with a 'name'.", at)
+    described, schema, strict = (function.get(field) for field in ("description", "parameters", "strict"))
+    if not isinstance(described, str | None):
+        raise BadRequest("'description' must be a string.", f"{at}.description")
+    if not isinstance(schema, dict | None):
+        raise BadRequest("'parameters' must be a JSON Schema, as an object.", f"{at}.parameters")
+    if not isinstance(strict, bool | None):
+        raise BadRequest("'strict' must be true or false.", f"{at}.strict")
+    return Tool(function["name"], described, schema, strict)
+
+
 def expect_whole(body: Mapping[str, Any], name: str) -> int | None:
     value = body.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
@@ -113,9 +137,9 @@ def text_in(document: Mapping[str, Any], *names: str) -> str:
     return next((value for name in names if isinstance(value := document.get(name), str) and value), "")
 
 
-def index_in(document: Mapping[str, Any]) -> int:
+def index_in(document: Mapping[str, Any], name: str = "index") -> int:
     """An index that may be left out. Raises ProviderError when something else stands there."""
-    value = document.get("index")
+    value = document.get(name)
     if value is None:
         return 0
     if not isinstance(value, int) or value < 0:
@@ -123,7 +147,14 @@ def index_in(document: Mapping[str, Any]) -> int:
     return value
 
 
+def vector_of(value: object) -> tuple[float, ...]:
+    """A list of numbers. Raises ProviderError."""
+    if isinstance(value, list) and all(isinstance(number, (int, float)) for number in value):
+        return tuple(value)
+    raise ProviderError("The upstream sent a vector in an unknown form.", kind="broken")
+
+
 def count_in(counters: object, name: str) -> int:
     """A counter; one that is missing, null or nonsense is 0."""
     value = counters.get(name) if isinstance(counters, dict) else None
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value < MOST_COUNTED else 0

@@ -33,10 +33,10 @@ from providers.documents import dumps, loads
 from providers.languages.errors import chunk_document
 from providers.languages.fields import count_in, index_in, object_in, objects_in, text_in
 from providers.languages.language import Language, Reader
-from providers.languages.messages import Blocks, arguments_object, call_names, data_url, system_parts, turns
+from providers.languages.messages import Blocks, arguments_object, call_names, data_url, foreign, system_parts, turns
 from providers.languages.schemas import inlined
 from providers.languages.thinking import budget
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 from providers.wire.frames import sse_data
 
 NAME = "gemini"
@@ -75,7 +75,7 @@ class Gemini(Language):
     def write_request(self, request: ChatRequest, model: str) -> dict[str, Any]:
         if request.indispensable:
             name = min(request.indispensable)
-            raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
+            raise cannot_carry(name)
         body: dict[str, Any] = {"contents": _contents(request.messages)}
         if request.stream:
             body["stream"] = True
@@ -89,9 +89,9 @@ class Gemini(Language):
                 body["toolConfig"] = {"functionCallingConfig": _write_tool_choice(request.tool_choice)}
         return body
 
-    def dropped(self, request: ChatRequest) -> list[str]:
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
         unknown = request.reasoning_effort is not None and not budget(request.reasoning_effort)
-        return [*super().dropped(request), *(["reasoning_effort"] if unknown else [])]
+        return [*super().dropped(request, model), *(["reasoning_effort"] if unknown else [])]
 
     def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
         reader = GeminiReader()
@@ -188,7 +188,7 @@ def _write_part(part: Part, names: Mapping[str, str]) -> Blocks:
         case ToolResult():
             return [{"functionResponse": _write_result(part, names)}]
         case Opaque():
-            raise CannotCarry("A part of a message cannot be carried to this upstream.", "messages")
+            raise foreign(part)
     return []
 
 

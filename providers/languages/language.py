@@ -181,7 +181,7 @@ class Language:
         """Raises CannotCarry naming what this language has no place for."""
         raise NotImplementedError
 
-    def dropped(self, request: ChatRequest) -> list[str]:
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
         """The fields that `write_request` leaves out, by the names callers know them by."""
         return request.left_out(self.drops)
 
@@ -219,6 +219,12 @@ class Language:
 
 class EmbeddingLanguage(Language):
     """A wire format for vectors: no conversation, no stream."""
+
+    family: ClassVar[str] = ""  # languages of one family know the same further fields
+
+    def extras_of(self, request: EmbeddingRequest) -> Mapping[str, Any]:
+        """The further fields of a request that have a place here."""
+        return request.extras if self.family and request.language == self.family else {}
 
     def parse_embedding(self, body: Mapping[str, Any]) -> EmbeddingRequest:
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from providers.conversation import CachePoint, Image, Message, Opaque, Part, Role, Text, Thinking, ToolCall, ToolResult
@@ -10,6 +10,20 @@ from providers.documents import loads
 from providers.wire.errors import CannotCarry
 
 Blocks = list[dict[str, Any]]
+
+
+def foreign(part: Opaque) -> CannotCarry:
+    """For a part that another language alone has a word for."""
+    kind = part.value.get("type")
+    return CannotCarry(f"A part of the type '{kind}' cannot be carried to this upstream.", "messages")
+
+
+def lone_prompt(messages: Iterable[Message]) -> str:
+    """The words of a conversation that is one question in words. Raises CannotCarry for any other."""
+    match [Message(each.role, tuple(p for p in each.parts if not isinstance(p, CachePoint))) for each in messages]:
+        case [Message("user", (Text(text),))]:
+            return text
+    raise CannotCarry("A conversation cannot be carried to an upstream that only completes text.", "messages")
 
 
 def data_url(image: Image) -> tuple[str, str]:
@@ -75,6 +89,16 @@ def arguments_object(call: ToolCall) -> dict[str, Any]:
     if not isinstance(arguments, dict):
         raise CannotCarry(f"The arguments of a call of '{call.name}' are no JSON object.", "messages")
     return arguments
+
+
+def is_whole_object(pieces: Sequence[str]) -> bool:
+    """Whether these pieces of a call's arguments are a JSON object, so that nothing can be added to them."""
+    if not pieces or not pieces[-1].rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(loads("".join(pieces).encode()), dict)
+    except ValueError:  # no JSON, or not even text
+        return False
 
 
 def thinking_lost(messages: Iterable[Message]) -> bool:

@@ -23,8 +23,9 @@ from providers.conversation import (
     ToolResult,
 )
 from providers.documents import dumps
+from providers.languages.fields import expect_function
 from providers.languages.language import BadRequest
-from providers.languages.messages import arguments_object, call_names
+from providers.languages.messages import arguments_object, call_names, foreign
 from providers.languages.ollama_fields import (
     PromptLanguage,
     expect_list,
@@ -163,10 +164,7 @@ def _read_call(call: object, message: int, number: int) -> ToolCall:
 
 
 def _read_tool(tool: object, at: str) -> Tool:
-    function = tool.get("function") if isinstance(tool, dict) else None
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BadRequest("A tool must be a function with a 'name'.", at)
-    return Tool(function["name"], function.get("description"), function.get("parameters"))
+    return expect_function(tool.get("function") if isinstance(tool, dict) else None, f"{at}.function")
 
 
 # -- requests, written --
@@ -206,7 +204,7 @@ def _write_message(message: Message, names: Mapping[str, str]) -> list[dict[str,
             case ToolResult():
                 written.append(_write_result(part, names))
             case Opaque():
-                raise CannotCarry("A part of a message cannot be carried to this upstream.", "messages")
+                raise foreign(part)
     if texts or thinking or images or calls or not written:
         fields = {"thinking": "".join(thinking), "images": images, "tool_calls": calls}
         body = {"role": message.role, "content": "\n".join(texts)}

@@ -13,19 +13,21 @@ from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, U
 from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.errors import answer_document
-from providers.languages.fields import expect_count, expect_model, expect_text
+from providers.languages.fields import expect_count, expect_model, expect_text, vector_of
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
 from providers.languages.ollama_fields import expect_object
 from providers.languages.ollama_records import SECOND, OllamaLanguage, usage_in
 from providers.wire.errors import CannotCarry, ProviderError
 
 Inputs = tuple[str, ...]
+EXTRAS = ("truncate", "options", "keep_alive")
 
 
 class VectorLanguage(OllamaLanguage, EmbeddingLanguage):
     """What both have in common. Whoever gives no text gets no vectors."""
 
     work = "embedding"
+    family = "ollama"
 
     def inputs(self, body: Mapping[str, Any]) -> Inputs:
         """Raises BadRequest."""
@@ -47,8 +49,13 @@ class VectorLanguage(OllamaLanguage, EmbeddingLanguage):
         return self.write_embeddings(Embeddings(()), EmbeddingRequest(stamp.model, ()), stamp)
 
     def parse_embedding(self, body: Mapping[str, Any]) -> EmbeddingRequest:
-        """All other fields tell an Ollama server how to go about it; no other upstream would understand them."""
-        return EmbeddingRequest(expect_model(body), self.inputs(body), dimensions=expect_count(body, "dimensions"))
+        return EmbeddingRequest(
+            expect_model(body),
+            self.inputs(body),
+            dimensions=expect_count(body, "dimensions"),
+            language=self.family,
+            extras={name: body[name] for name in EXTRAS if body.get(name) is not None},
+        )
 
 
 class OllamaEmbed(VectorLanguage):
@@ -77,23 +84,19 @@ class OllamaEmbed(VectorLanguage):
     def write_embedding_request(self, request: EmbeddingRequest, model: str) -> dict[str, Any]:
         if not all(isinstance(item, str) for item in request.inputs):
             raise CannotCarry("This upstream makes embeddings of texts, not of token ids.", "input")
-        body: dict[str, Any] = {"model": model, "input": list(request.inputs)}
+        body: dict[str, Any] = {**self.extras_of(request), "model": model, "input": list(request.inputs)}
         if request.dimensions is not None:
             body["dimensions"] = request.dimensions
         return body
 
     def read_embeddings(self, document: Any) -> Embeddings:
-        rows = document.get("embeddings")
-        if not isinstance(rows, list):
-            raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
-        return Embeddings(tuple(_vector(row) for row in rows), usage_in(document))
+        return Embeddings(tuple(map(vector_of, _rows(document))), usage_in(document))
 
     # -- straight through --
 
     def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
         document = answer_document(body)
-        if not isinstance(document.get("embeddings"), list):
-            raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
+        _rows(document)
         return openai.with_model(body, document, model), usage_in(document), None
 
 
@@ -110,7 +113,8 @@ class OllamaEmbeddings(VectorLanguage):
         return dumps({"embedding": list(answer.vectors[0]) if answer.vectors else []})
 
 
-def _vector(row: object) -> tuple[float, ...]:
-    if isinstance(row, list) and all(isinstance(number, (int, float)) for number in row):
-        return tuple(row)
-    raise ProviderError("The upstream sent a vector in an unknown form.", kind="broken")
+def _rows(document: Mapping[str, Any]) -> list[Any]:
+    rows = document.get("embeddings")
+    if not isinstance(rows, list):
+        raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
+    return rows

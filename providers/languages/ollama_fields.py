@@ -23,7 +23,7 @@ from providers.languages.ollama_records import (
     write_load,
     write_record,
 )
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 
 IMAGE_TYPES = ("image/jpeg", "image/jpg", "image/png", "image/webp")
 FIRST_BYTES: Mapping[str, bytes] = {
@@ -99,12 +99,14 @@ class PromptLanguage(OllamaLanguage):
         options = {f"options.{name}": value for name, value in given.items() if value is not None}
         extras = {name: value for name, value in body.items() if name not in self.read_fields and value is not None}
         extras |= {name: value for name, value in options.items() if name.partition(".")[2] not in OPTIONS}
+        if body.get("think") is False:
+            # Said of every model, also of those that never think; elsewhere such a word is refused by these.
+            extras["think"] = False
         return ChatRequest(
             model=envelope.model,
             messages=self.messages(body),
             language=self.name,
             stream=envelope.stream,
-            include_usage=True,
             max_tokens=envelope.max_tokens,
             temperature=expect_number(options, "options.temperature"),
             top_p=expect_number(options, "options.top_p"),
@@ -131,8 +133,8 @@ class PromptLanguage(OllamaLanguage):
 
     # -- client half --
 
-    def dropped(self, request: ChatRequest) -> list[str]:
-        return [] if request.language == self.name else super().dropped(request)
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
+        return [] if request.language == self.name else super().dropped(request, model)
 
     def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
         reader = self.reader()
@@ -218,12 +220,10 @@ def _image(data: object, at: str) -> Image:
 def read_think(value: object) -> str | None:
     """Just true says no level: the middle one."""
     match value:
-        case None:
+        case None | False:
             return None
         case True:
             return "medium"
-        case False:
-            return "none"
         case "low" | "medium" | "high" | "max":
             return value
     raise BadRequest("'think' must be true, false, low, medium, high or max.", "think")
@@ -246,7 +246,7 @@ def read_format(value: object) -> JSONFormat | None:
 def refuse(fields: frozenset[str]) -> None:
     if fields:
         name = min(fields)
-        raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
+        raise cannot_carry(name)
 
 
 def write_fields(request: ChatRequest, language: str) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def write_fields(request: ChatRequest, language: str) -> dict[str, Any]:
         **{name: value for name, value in extras.items() if not name.startswith("options.")},
         "format": _write_format(request.json_format),
         "options": {name: value for name, value in options.items() if value is not None} or None,
-        "think": _write_think(request.reasoning_effort),
+        "think": extras.get("think", _write_think(request.reasoning_effort)),
     }
     # Left out, `stream` would be true.
     return {"stream": request.stream, **{name: value for name, value in fields.items() if value is not None}}

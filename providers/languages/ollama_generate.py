@@ -12,6 +12,7 @@ from typing import Any
 from providers.capabilities import Needs
 from providers.conversation import ChatRequest, Image, Message, Text
 from providers.languages.fields import expect_text
+from providers.languages.messages import lone_prompt
 from providers.languages.ollama_chat import write_tools
 from providers.languages.ollama_fields import (
     WORDS,
@@ -72,8 +73,8 @@ class OllamaGenerate(PromptLanguage):
             body["suffix"] = request.extras["suffix"]
         return body
 
-    def dropped(self, request: ChatRequest) -> list[str]:
-        return [name for name in super().dropped(request) if name not in request.indispensable]
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
+        return [name for name in super().dropped(request, model) if name not in request.indispensable]
 
 
 def _own_prompt(request: ChatRequest) -> dict[str, Any]:
@@ -90,10 +91,7 @@ def _own_prompt(request: ChatRequest) -> dict[str, Any]:
 
 
 def _prompt(request: ChatRequest) -> dict[str, str]:
-    match request.messages:
-        case (Message("user", (Text(text),)),):
-            return {"prompt": _worth_asking(text)}
-    raise CannotCarry("A conversation cannot be carried to an upstream that only completes text.", "messages")
+    return {"prompt": _worth_asking(lone_prompt(request.messages))}
 
 
 def _worth_asking(text: str) -> str:

@@ -30,7 +30,7 @@ from providers.conversation import (
 from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.errors import answer_document, chunk_document
-from providers.languages.fields import count_in, object_in, objects_in, text_in
+from providers.languages.fields import count_in, json_in, object_in, objects_in, text_in
 from providers.languages.language import Envelope, Fault, Language, Reader, Stamp, Tap, Writer
 from providers.languages.messages import arguments_object
 from providers.wire.errors import CannotCarry, ProviderError
@@ -38,6 +38,7 @@ from providers.wire.frames import NEWLINE
 
 SECOND = 1_000_000_000  # nanoseconds
 MODEL_IN_FRONT = re.compile(rb'\{\s*"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+UNDONE, DONE = re.compile(rb'"done"\s*:\s*false'), re.compile(rb'"done"\s*:\s*true')
 FINISH_REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 # Zero keep alive, in all the ways Go reads a duration of nothing.
 NOTHING = re.compile(r"[+-]?0+(\.0*)?(ns|us|µs|ms|s|m|h)?")
@@ -68,6 +69,10 @@ def error_of(fault: Fault) -> dict[str, str]:
     """A text is all there is, so it says which field is meant."""
     named = fault.param is None or fault.param in fault.message
     return {"error": fault.message if named else f"{fault.param}: {fault.message}"}
+
+
+def error_record(fault: Fault) -> bytes:
+    return dumps(error_of(fault)) + b"\n"
 
 
 def unloads(body: Mapping[str, Any]) -> bool:
@@ -127,7 +132,7 @@ class RecordWriter(Writer):
         return self._record({**self._say("", {}), **ended})
 
     def fail(self, fault: Fault, request_id: str) -> bytes:
-        return dumps(error_of(fault)) + b"\n"
+        return error_record(fault)
 
     def _content(self, text: str, more: Mapping[str, Any]) -> bytes:
         self._note_first()
@@ -240,7 +245,7 @@ class RecordReader(Reader):
         """A call comes whole. Its own index starts afresh in each record, and older servers give no id."""
         function = object_in(call, "function")
         id = text_in(call, "id") or f"call_{uuid4().hex}"
-        arguments = dumps(object_in(function, "arguments")).decode()
+        arguments = json_in(function, "arguments")
         self._calls += 1
         return ToolCallDelta(self._calls - 1, id, text_in(function, "name"), arguments)
 
@@ -271,8 +276,10 @@ class RecordTap(Tap):
     frame_end = NEWLINE
 
     def __init__(self, model: str | None) -> None:
+        self._model = model
         self._ours = b'{"model":' + dumps(model) if model is not None else b""
         self._theirs = b""  # how this upstream's records begin
+        self._elsewhere = False  # it names the model further behind
         self._called = False
 
     def see(self, frame: bytes) -> bytes | None:
@@ -281,6 +288,8 @@ class RecordTap(Tap):
             self._called = self._called or b'"tool_calls"' in frame
         elif frame.strip():
             self._look(frame)
+        if self._elsewhere and frame.strip():
+            return openai.with_model(frame.rstrip(), chunk_document(frame), self._model) + b"\n"
         if self._theirs and frame.startswith(self._theirs):
             return self._ours + frame[len(self._theirs) :]
         return frame
@@ -289,6 +298,8 @@ class RecordTap(Tap):
         record = chunk_document(frame)
         if self._ours and (front := MODEL_IN_FRONT.match(frame)):
             self._theirs = front.group()
+        elif self._ours and isinstance(record.get("model"), str):
+            self._elsewhere = True
         said = object_in(record, "message") or record
         calls = objects_in(said, "tool_calls")
         if calls or text_in(said, "content", "response", "thinking"):
@@ -301,13 +312,13 @@ class RecordTap(Tap):
             self.content = self.ended = True
 
     def fail(self, fault: Fault, request_id: str) -> bytes:
-        return dumps(error_of(fault)) + b"\n"
+        return error_record(fault)
 
 
 def _remarkable(frame: bytes) -> bool:
     """Whether a record may be more than a piece of content. A quote inside of content is written `\\"`, so the plain
     bytes can only be keys."""
-    return b'"done":false' not in frame or b'"done":true' in frame or b'"error"' in frame
+    return UNDONE.search(frame) is None or DONE.search(frame) is not None or b'"error"' in frame
 
 
 def pass_record(body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:

@@ -36,8 +36,9 @@ from providers.languages.fields import (
     text_in,
 )
 from providers.languages.language import BadRequest, Envelope, Reader, Stamp, Writer
+from providers.languages.messages import lone_prompt
 from providers.languages.openai import OpenAILanguage, OpenAIWriter, sse
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 from providers.wire.frames import sse_data
 
 NAME = "openai_completions"
@@ -86,7 +87,6 @@ class OpenAICompletions(OpenAILanguage):
             messages=(Message("user", (Text(prompt),)),),
             language=NAME,
             stream=envelope.stream,
-            include_usage=envelope.include_usage,
             max_tokens=envelope.max_tokens,
             temperature=expect_number(body, "temperature"),
             top_p=expect_number(body, "top_p"),
@@ -148,8 +148,8 @@ class OpenAICompletions(OpenAILanguage):
             body["suffix"] = request.extras["suffix"]
         return body
 
-    def dropped(self, request: ChatRequest) -> list[str]:
-        return [name for name in super().dropped(request) if name != "suffix"]
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
+        return [name for name in super().dropped(request, model) if name != "suffix"]
 
     def read_answer(self, document: Any, request: ChatRequest | None = None) -> Answer:
         choices = objects_in(document, "choices")
@@ -233,11 +233,8 @@ def _prompt(request: ChatRequest) -> str:
     lost = frozenset() if request.language == NAME else request.indispensable - {"suffix"}
     if lost:
         name = min(lost)
-        raise CannotCarry(f"'{name}' cannot be carried to this upstream.", name)
-    match request.messages:
-        case (Message("user", (Text(text),)),):
-            return text
-    raise CannotCarry("A conversation cannot be carried to an upstream that only completes text.", "messages")
+        raise cannot_carry(name)
+    return lone_prompt(request.messages)
 
 
 def _read_choice(choice: Any) -> Choice:

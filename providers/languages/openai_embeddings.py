@@ -12,7 +12,7 @@ from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, U
 from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.errors import answer_document
-from providers.languages.fields import expect_count, expect_model, expect_text, index_in, objects_in
+from providers.languages.fields import expect_count, expect_model, expect_text, index_in, objects_in, vector_of
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
 from providers.languages.openai import OpenAILanguage
 from providers.wire.errors import ProviderError
@@ -23,6 +23,7 @@ READ = frozenset(("model", "input", "encoding_format", "dimensions", "user"))
 
 class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
     name = NAME
+    family = "openai"
     work = "embedding"
 
     def peek(self, body: Mapping[str, Any]) -> Envelope:
@@ -51,6 +52,7 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
             encoding=encoding,
             dimensions=expect_count(body, "dimensions"),
             user=envelope.user,
+            language=self.family,
             extras={name: value for name, value in body.items() if name not in READ},
         )
 
@@ -70,7 +72,7 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
 
     def write_embedding_request(self, request: EmbeddingRequest, model: str) -> dict[str, Any]:
         inputs = [item if isinstance(item, str) else list(item) for item in request.inputs]
-        body: dict[str, Any] = {**request.extras, "model": model, "input": inputs}
+        body: dict[str, Any] = {**self.extras_of(request), "model": model, "input": inputs}
         fields = {"encoding_format": request.encoding, "dimensions": request.dimensions, "user": request.user}
         body.update((name, value) for name, value in fields.items() if value is not None)
         return body
@@ -113,6 +115,4 @@ def _decode(value: object) -> tuple[float, ...]:
             return struct.unpack(f"<{len(raw) // 4}f", raw)
     except (ValueError, struct.error) as error:
         raise ProviderError("The upstream sent a vector that is not base64 of float32.", kind="broken") from error
-    if isinstance(value, list) and all(isinstance(number, (int, float)) for number in value):
-        return tuple(value)
-    raise ProviderError("The upstream sent a vector in an unknown form.", kind="broken")
+    return vector_of(value)

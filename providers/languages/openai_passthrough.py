@@ -15,7 +15,7 @@ from typing import Any
 from providers.conversation import FinishReason, Usage
 from providers.documents import BadDocument, dumps, loads
 from providers.languages import openai
-from providers.languages.errors import answer_document, chunk_document
+from providers.languages.errors import answer_document, checked
 from providers.languages.fields import count_in, expect_model, expect_text
 from providers.languages.language import BadRequest, Envelope, Fault, Tap
 from providers.languages.openai import OpenAILanguage
@@ -23,7 +23,8 @@ from providers.wire.frames import sse_data
 
 ANYTHING = re.compile(rb".+", re.DOTALL)
 EVENTS = "text/event-stream"
-TOLD = (b'"model"', b'"usage"', b'"error"')  # a frame without any of these holds nothing to read
+COUNTED = (b'"usage"', b'"error"')
+TOLD = (b'"model"', *COUNTED)  # a frame without any of these holds nothing to read
 
 
 class PassThrough(OpenAILanguage):
@@ -111,7 +112,8 @@ class EventTap(Tap):
     """Server-Sent Events of whatever kind: they end with their body, or with `[DONE]`."""
 
     def __init__(self, model: str | None) -> None:
-        self._model = model
+        self._ours = b'"model":' + dumps(model) if model is not None else b""
+        self._theirs = b""  # the exact bytes that stand for the model in this upstream's frames
 
     def see(self, frame: bytes) -> bytes | None:
         data = sse_data(frame)
@@ -126,18 +128,20 @@ class EventTap(Tap):
         return frame
 
     def _read(self, frame: bytes, data: bytes) -> bytes:
+        if self._theirs and self._theirs in frame and not any(name in data for name in COUNTED):
+            return frame.replace(self._theirs, self._ours, 1)
         try:
-            if not isinstance(loads(data), dict):
-                return frame
+            document = loads(data)
         except BadDocument:
             return frame
-        document = chunk_document(data)
-        self.usage = read_counts(document.get("usage")) or self.usage
-        if self._model is None or not isinstance(document.get("model"), str):
+        if not isinstance(document, dict):
             return frame
-        for found in openai.MODEL.finditer(frame):
-            if loads(b"{" + found.group() + b"}")["model"] == document["model"]:
-                return frame[: found.start()] + b'"model":' + dumps(self._model) + frame[found.end() :]
+        self.usage = read_counts(checked(document).get("usage")) or self.usage
+        if self._ours and isinstance(document.get("model"), str):
+            for found in openai.MODEL.finditer(frame):
+                if loads(b"{" + found.group() + b"}")["model"] == document["model"]:
+                    self._theirs = found.group()
+                    return frame[: found.start()] + self._ours + frame[found.end() :]
         return frame
 
     def fail(self, fault: Fault, request_id: str) -> bytes:

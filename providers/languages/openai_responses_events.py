@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from providers.conversation import (
@@ -24,8 +25,9 @@ from providers.conversation import (
 )
 from providers.documents import dumps, loads
 from providers.languages.errors import chunk_document, failure_in
-from providers.languages.fields import object_in, text_in
+from providers.languages.fields import index_in, object_in, text_in
 from providers.languages.language import Fault, Reader, Stamp, Tap, Writer
+from providers.languages.messages import is_whole_object
 from providers.languages.openai import MODEL
 from providers.languages.openai_responses_items import (
     NAME,
@@ -73,6 +75,7 @@ class ResponsesWriter(Writer):
         self._items = 0
         self._said: Item | None = None  # the message or the thought that is being said
         self._calls: dict[int, Item] = {}
+        self._nameless: dict[int, ToolCallDelta] = {}  # calls whose name has not come
         self._open_calls: list[Item] = []
         self._output: dict[int, Json] = {}  # items that are complete
         self._usage: Usage | None = None
@@ -122,7 +125,7 @@ class ResponsesWriter(Writer):
     def _text(self, text: str) -> bytes:
         frames, item = b"", self._said
         if item is None or item.kind != "message":
-            frames, item = self._end_said(), self._item("message")
+            frames, item = self._end_said() + self._end_whole_calls(), self._item("message")
             self._said = item
             frames += self._added(item)
             frames += self._frame("response.content_part.added", **item.place, content_index=0, part=text_part(""))
@@ -134,7 +137,7 @@ class ResponsesWriter(Writer):
     def _thinking(self, text: str, signature: str | None) -> bytes:
         frames, item = b"", self._said
         if item is None or item.kind != "reasoning":
-            frames, item = self._end_said(), self._item("reasoning")
+            frames, item = self._end_said() + self._end_whole_calls(), self._item("reasoning")
             self._said = item
             frames += self._added(item)
         if text:
@@ -149,9 +152,13 @@ class ResponsesWriter(Writer):
             frames += self._end_said()
         return frames
 
-    def _call(self, event: ToolCallDelta) -> bytes:
+    def _call(self, event: ToolCallDelta, ending: bool = False) -> bytes:
         frames, item = b"", self._calls.get(event.index)
         if item is None:
+            event = _joined(self._nameless.pop(event.index, None), event)
+            if not event.name and not ending:
+                self._nameless[event.index] = event
+                return b""
             frames = self._end_said()
             id = event.id or f"call_{self._stamp.id}_{event.index}"
             item = Item.of_call(id, event.name or "", self._stamp, self._items, self._origins)
@@ -159,7 +166,7 @@ class ResponsesWriter(Writer):
             self._calls[event.index] = item
             self._open_calls.append(item)
             frames += self._added(item)
-        if event.arguments:
+        if event.arguments and item in self._open_calls:
             item.pieces.append(event.arguments)
             if item.kind == "call":
                 frames += self._frame("response.function_call_arguments.delta", **item.place, delta=event.arguments)
@@ -178,17 +185,27 @@ class ResponsesWriter(Writer):
 
     def _end_all(self) -> bytes:
         """What is still open ends with the answer, and as incomplete as it."""
+        frames = b"".join(self._call(event, ending=True) for event in [*self._nameless.values()])
         status = status_of(self._reason)
-        frames = b""
         for call in self._open_calls:
-            if call.kind == "call":
-                frames += self._frame("response.function_call_arguments.done", **call.place, arguments=call.text)
-            else:  # free text comes wrapped in JSON, and can be told once that is whole
-                frames += self._frame("response.custom_tool_call_input.delta", **call.place, delta=call.text)
-                frames += self._frame("response.custom_tool_call_input.done", **call.place, input=call.text)
-            frames += self._done(call, status)
+            frames += self._end_call(call, status)
         self._open_calls = []
         return frames + self._end_said(status)
+
+    def _end_whole_calls(self) -> bytes:
+        """Callers hold one item at a time: calls that nothing can be added to end before words begin."""
+        over = [call for call in self._open_calls if is_whole_object(call.pieces)]
+        self._open_calls = [call for call in self._open_calls if call not in over]
+        return b"".join(self._end_call(call, "completed") for call in over)
+
+    def _end_call(self, call: Item, status: ItemStatus) -> bytes:
+        said = call.document(status)
+        if call.kind == "call":
+            frames = self._frame("response.function_call_arguments.done", **call.place, arguments=said["arguments"])
+        else:  # free text comes wrapped in JSON, and can be told once that is whole
+            frames = self._frame("response.custom_tool_call_input.delta", **call.place, delta=said["input"])
+            frames += self._frame("response.custom_tool_call_input.done", **call.place, input=said["input"])
+        return frames + self._done(call, status)
 
     def _end_said(self, status: ItemStatus = "completed") -> bytes:
         item, self._said = self._said, None
@@ -211,6 +228,14 @@ class ResponsesWriter(Writer):
         return event_frame(kind, self._number - 1, fields)
 
 
+def _joined(before: ToolCallDelta | None, event: ToolCallDelta) -> ToolCallDelta:
+    if before is None:
+        return event
+    return replace(
+        event, id=before.id or event.id, name=before.name or event.name, arguments=before.arguments + event.arguments
+    )
+
+
 class ResponsesReader(Reader):
     """The events of a response as events of the middle."""
 
@@ -230,9 +255,9 @@ class ResponsesReader(Reader):
             return self._end(kind, object_in(document, "response"))
         match kind:
             case "response.output_item.added":
-                return self._added(_index(document), object_in(document, "item"))
+                return self._added(index_in(document, "output_index"), object_in(document, "item"))
             case "response.output_item.done":
-                return self._done(_index(document), object_in(document, "item"))
+                return self._done(index_in(document, "output_index"), object_in(document, "item"))
             case "response.reasoning_summary_part.added" if document.get("summary_index"):
                 return [ThinkingDelta(PARAGRAPH)]
         return self._piece(kind, document) if kind.endswith(".delta") else []
@@ -243,7 +268,7 @@ class ResponsesReader(Reader):
         return []
 
     def _piece(self, kind: str, document: Mapping[str, Any]) -> list[Event]:
-        index, piece = _index(document), text_in(document, "delta")
+        index, piece = index_in(document, "output_index"), text_in(document, "delta")
         if piece:
             self._heard.add(index)
         match kind:
@@ -291,13 +316,6 @@ class ResponsesReader(Reader):
 def _ended(kind: str, response: Mapping[str, Any]) -> Json:
     """A terminal event says by its name how the response ended."""
     return {**response, "status": kind.removeprefix("response.")}
-
-
-def _index(document: Mapping[str, Any]) -> int:
-    index = document.get("output_index", 0)
-    if not isinstance(index, int) or index < 0:
-        raise ProviderError("The upstream's answer holds an index that is no number.", kind="broken")
-    return index
 
 
 # -- straight through --

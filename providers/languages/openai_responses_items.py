@@ -5,6 +5,7 @@ Source of the wire facts: OpenAI API reference, Responses: the response object a
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from providers.wire.errors import ProviderError
 NAME = "openai_responses"
 # What we put into `encrypted_content` begins so, which nobody else's does.
 SEAL = "swb1."
+# An `Item.id` of a thought.
+OURS = re.compile(r"rs_[0-9a-f]{32}_\d+")
 # Between two parts of a summary, which are paragraphs.
 PARAGRAPH = "\n\n"
 PREFIXES = {"message": "msg", "reasoning": "rs", "call": "fc", "text_call": "ctc", "opaque": "item"}
@@ -50,6 +53,11 @@ def unsealed(content: object) -> Thinking | None:
         case {"text": str(text), "signature": str(signature)} if signature:
             return Thinking(text, signature)
     return None
+
+
+def is_ours(item: Mapping[str, Any]) -> bool:
+    """Whether a thought was put into words here: servers of this language refuse what they have not written."""
+    return item.get("type") == "reasoning" and OURS.fullmatch(text_in(item, "id")) is not None
 
 
 def signature_of(item: Mapping[str, Any]) -> str | None:
@@ -186,7 +194,8 @@ class Item:
                 item: Json = {"id": self.id, "type": "reasoning", "summary": summary_of(text)}
                 return item | ({"encrypted_content": sealed(text, self.signature)} if self.signature else {})
             case "call":
-                item = {"id": self.id, "type": "function_call", "status": status, "arguments": text}
+                said = text or "{}" if status == "completed" else text  # callers read it as JSON
+                item = {"id": self.id, "type": "function_call", "status": status, "arguments": said}
                 return item | {"call_id": self.call_id, **self.named}
             case "text_call":
                 item = {"id": self.id, "type": "custom_tool_call", "status": status, "input": text}

@@ -10,13 +10,13 @@ codex-rs (namespaces, the item `additional_tools`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from providers.conversation import Tool, ToolCall, ToolChoice
-from providers.documents import BadDocument, dumps, loads
-from providers.languages.fields import text_in
+from providers.documents import dumps, loads
+from providers.languages.fields import expect_function, text_in
 from providers.languages.language import BadRequest
 
 Json = dict[str, Any]
@@ -81,7 +81,7 @@ def _read(tools: object, at: str, read: Declared, namespace: Json | None = None)
                 if namespace is not None or kind == "custom":
                     name = flat_name(namespace["name"] if namespace else "", name)
                     read.origins[name] = Origin(tool, namespace)
-                read.functions.append(_function(name, tool))
+                read.functions.append(_function(name, tool, f"{at}[{index}]"))
             case {"type": "namespace", "name": str(), "tools": list(inner)} if namespace is None:
                 around = {field: value for field, value in tool.items() if field != "tools"}
                 _read(inner, f"{at}[{index}].tools", read, around)
@@ -91,9 +91,9 @@ def _read(tools: object, at: str, read: Declared, namespace: Json | None = None)
                 raise BadRequest("A tool must have a 'type', and a function a 'name'.", f"{at}[{index}]")
 
 
-def _function(name: str, tool: Mapping[str, Any]) -> Tool:
+def _function(name: str, tool: Mapping[str, Any], at: str) -> Tool:
     if tool["type"] == "function":
-        return Tool(name, tool.get("description"), tool.get("parameters"), tool.get("strict"))
+        return replace(expect_function(tool, at), name=name)
     return Tool(name, _with_grammar(tool), ONE_TEXT)
 
 
@@ -143,7 +143,7 @@ def free_text(arguments: str) -> str:
     """The one string of a tool that takes text; what a model wrote instead, as it wrote it."""
     try:
         document = loads(arguments.encode())
-    except BadDocument:
+    except ValueError:  # no JSON, or not even text
         return arguments
     text = document.get("input") if isinstance(document, dict) else None
     return text if isinstance(text, str) else arguments

@@ -67,3 +67,8 @@ class CannotCarry(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
+
+
+def cannot_carry(name: str) -> CannotCarry:
+    """For a field, by its name."""
+    return CannotCarry(f"'{name}' cannot be carried to this upstream.", name)

@@ -1,22 +1,17 @@
-"""The OpenAI SDK over the gateway over a real inference server: `ENGINE_URL`, `ENGINE_EMBED_URL`."""
+"""The OpenAI SDK's chat, completions and embeddings over a real inference server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
-from collections.abc import Iterator
 
 import pytest
 from openai import AsyncOpenAI, AuthenticationError, BadRequestError, NotFoundError, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
 
-from tests.conftest import StartGateway
+from tests.engine.conftest import MODEL
 from tests.live.server import Gateway
 
-CHAT = os.environ.get("ENGINE_URL", "http://127.0.0.1:18080/v1")
-EMBED = os.environ.get("ENGINE_EMBED_URL", "http://127.0.0.1:18081/v1")
-MODEL = "house/chat:real[1]"
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 RAIN = {
     "type": "function",
@@ -25,21 +20,6 @@ RAIN = {
         "parameters": {"type": "object", "properties": {"city": {"type": "boolean"}}, "required": ["city"]},
     },
 }
-
-
-@pytest.fixture(scope="module")
-def engine(start_gateway: StartGateway) -> Gateway:
-    gateway = start_gateway()
-    listed = gateway.manage("connect", "openai", "engine", "--set", f"url={CHAT}", "--routes", "all").stdout
-    gateway.manage("connect", "openai", "embedder", "--set", f"url={EMBED}", "--routes", "embed")
-    gateway.route(MODEL, f"engine:{listed.rstrip('.').split(': ')[-1].split(', ')[0].strip().rstrip('.')}")
-    return gateway
-
-
-@pytest.fixture
-def client(engine: Gateway) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{engine.url}/v1", api_key=engine.key, max_retries=0) as client:
-        yield client
 
 
 def test_chat(client: OpenAI, engine: Gateway) -> None:

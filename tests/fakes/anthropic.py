@@ -45,6 +45,9 @@ MESSAGES_FIELDS = {
     "cache_control", "max_tokens", "messages", "metadata", "model", "output_config", "service_tier", "stop_sequences",
     "stream", "system", "temperature", "thinking", "tool_choice", "tools", "top_k", "top_p",
 }  # fmt: skip
+# What only callers of a beta may send, as Claude Code 2.1 does.
+BETA_FIELDS = {"context-management-2025-06-27": "context_management"}
+SYSTEM_TURNS = "mid-conversation-system-2026-04-07"
 COUNT_FIELDS = {
     "cache_control", "messages", "model", "output_config", "system", "thinking", "tool_choice", "tools",
 }  # fmt: skip
@@ -130,11 +133,15 @@ def decoded(where: str, data: str) -> bytes:
         raise BadRequest(f"{where}: Invalid base64 data") from None
 
 
-def check_messages_body(body: Json, *, known: set[str], needs_model: bool) -> None:
-    """Raises BadRequest unless the body is a good Messages request with top-level fields from `known` only.
+def check_messages_body(body: Json, *, known: set[str], needs_model: bool, betas: str = "") -> None:
+    """Raises BadRequest unless the body is a good Messages request with top-level fields from `known` only, and those
+    that the header `anthropic-beta` allows.
 
     `max_tokens` is required where it is known. What a vendor adds (`anthropic_version`) is the vendor's to check.
     """
+    known = known | {name for beta, name in BETA_FIELDS.items() if beta in betas}
+    if SYSTEM_TURNS in betas:
+        body = {**body, "messages": [turn for turn in body.get("messages", []) if not is_system_turn(turn)]}
     for name in body:
         if name not in known:
             raise BadRequest(f"{name}: Extra inputs are not permitted")
@@ -167,6 +174,10 @@ def check_messages_body(body: Json, *, known: set[str], needs_model: bool) -> No
     check_thinking(body)
     check_turns(body)
     check_marks(body)
+
+
+def is_system_turn(turn: object) -> bool:
+    return isinstance(turn, dict) and turn.get("role") == "system"
 
 
 def check_numbers(body: Json) -> None:
@@ -827,7 +838,8 @@ class FakeAnthropic(FakeServer):
         try:
             if heard.headers["anthropic-version"] == LATER_VERSION:
                 known = known - set(SAMPLING)
-            check_messages_body(heard.body, known=known | self.also_known, needs_model=True)
+            betas = heard.headers.get("anthropic-beta", "")
+            check_messages_body(heard.body, known=known | self.also_known, needs_model=True, betas=betas)
         except BadRequest as error:
             raise Refused(400, error.message) from error
 

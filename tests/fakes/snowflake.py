@@ -1004,7 +1004,8 @@ class FakeSnowflake(FakeServer):
             raise Refused(400, OPTIONS, why="anthropic-version")
         must(family == "claude", f"messages for {family} models")
         try:
-            check_messages_body(heard.body, known=MESSAGES_FIELDS | self.also_known, needs_model=True)
+            betas = heard.headers.get("anthropic-beta", "")
+            check_messages_body(heard.body, known=MESSAGES_FIELDS | self.also_known, needs_model=True, betas=betas)
         except BadRequest as error:
             raise Refused(400, OPTIONS, why=error.message) from error
 

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.fakes.openai import FakeOpenAI
-from tests.fakes.server import wait_until
+from tests.conftest import StartGateway
+from tests.fakes.openai import KEY, FakeOpenAI, refusal
+from tests.fakes.server import Exchange, wait_until
 from tests.live.server import Gateway
 from tests.live.wire import CHAT, Answer, Caller, call, chat, request_bytes
 
@@ -153,7 +154,7 @@ def test_a_body_shorter_than_announced_is_no_call(gateway: Gateway, upstream: Fa
         except ConnectionError:
             pass  # a clean end is as good
         else:
-            assert answered.status == 400
+            assert answered.status == 499
     assert upstream.asked() == []
     assert call(gateway, CHAT, chat("gpt-fake")).status == 200
 
@@ -168,6 +169,13 @@ def test_chunks_that_are_none_are_refused(gateway: Gateway, upstream: FakeOpenAI
             pass  # a clean end is as good
     assert upstream.asked() == []
     assert call(gateway, CHAT, chat("gpt-fake")).status == 200
+
+
+def test_a_body_is_measured_before_it_is_read(start_gateway: StartGateway) -> None:
+    gateway = start_gateway(MAX_BODY_MB="1")
+    for path in (CHAT, "/v1/messages", "/api/chat", "/api/show"):
+        large = json.dumps({"model": "echo", "messages": "x" * 2 * MEGABYTE}).encode()
+        assert call(gateway, path, large).status == 413
 
 
 # --------------------------------------------------------------------------------------- odd requests
@@ -416,3 +424,54 @@ def test_errors_never_show_how_the_house_is_built(gateway: Gateway) -> None:
         text = call(gateway, CHAT, body).body.decode()
         for word in ("Traceback", 'File "', "django", "gevent", "127.0.0.1", "site-packages", "<html"):
             assert word not in text, text
+
+
+# ------------------------------------------------------------------------------- what a database cannot take
+
+NO_CHARACTER = "a\0b\ud800c" + "x" * 300
+TOO_MANY = 1 << 40
+
+
+def uncountable(exchange: Exchange) -> None:
+    usage = {"prompt_tokens": TOO_MANY, "completion_tokens": 5, "total_tokens": TOO_MANY}
+    choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hi"}}
+    exchange.json(200, {"object": "chat.completion", "model": "odd", "choices": [choice], "usage": usage})
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_odd_texts_and_counts_hold_up_no_row(
+    start_gateway: StartGateway, upstream: FakeOpenAI, request: pytest.FixtureRequest, database: str
+) -> None:
+    settings = {"DATABASE_URL": request.getfixturevalue("postgres")} if database == "postgres" else {}
+    gateway = start_gateway(**settings)
+    gateway.connect("fake", upstream.url, KEY, routes="gpt-fake,scripted")
+    gateway.noticed()
+    named = call(gateway, CHAT, chat("gpt-fake", user="a\0b" + "x" * 300))
+    assert (named.status, gateway.row(named.request_id)["end_user"][:3]) == (200, "abx")
+    halved = call(gateway, CHAT, chat("gpt-fake", user=NO_CHARACTER))
+    assert (halved.status, gateway.row(halved.request_id)["end_user"][:5]) == (200, "ab?cx")
+    upstream.script("scripted", refusal(400, "No.", code="no\0" + "x" * 300), uncountable)
+    failed = call(gateway, CHAT, chat("scripted"))
+    assert gateway.row(failed.request_id)["error_code"] == "no" + "x" * 98
+    counted = call(gateway, CHAT, chat("scripted"))
+    assert (counted.status, gateway.row(counted.request_id)["output_tokens"]) == (200, 5)
+    assert gateway.row(counted.request_id)["input_tokens"] == 0
+
+
+def test_a_row_that_the_database_refuses_holds_up_no_other(start_gateway: StartGateway, postgres: str) -> None:
+    gateway = start_gateway(DATABASE_URL=postgres)
+    answered = call(gateway, CHAT, chat("echo"))
+    row = gateway.row(answered.request_id)
+    told = {name: row[name] for name in ("key_name", "owner_name", "route_name", "status", "ending")}
+    lines = []
+    for tokens in (1, TOO_MANY, 2):
+        id = str(uuid.uuid4())
+        closed = {"id": id, "request_id": id, "started_at": 1_800_000_000.5, "key_id": str(row["key_id"]), "prices": {}}
+        lines.append(json.dumps({"close": {**closed, **told, "input_tokens": tokens}}))
+    # As a worker leaves it that is gone: without a lock.
+    (gateway.folder / "data" / "journal" / f"{uuid.uuid4()}.000001.jsonl").write_text("\n".join(lines) + "\n")
+    assert wait_until(
+        lambda: [each["input_tokens"] for each in gateway.rows(key_name=row["key_name"])].count(2) == 1, 10
+    )
+    assert sorted(each["input_tokens"] for each in gateway.rows())[:1] == [1]
+    assert call(gateway, CHAT, chat("echo")).status == 200

@@ -516,7 +516,8 @@ def test_a_failing_deployment_is_stood_in_for(gateway: Gateway, media: FakeMedia
     answered = send(gateway, form(file(SOUND), field("model", "falters")))
     assert answered.status == 200, answered
     assert answered.json()["text"] == SAID
-    assert len(media.asked("falters")) == 1
+    # A kept connection that closes without a byte may have been idle too long: it is replaced, once.
+    assert len(media.asked("falters")) in ((1, 2) if trouble is TROUBLE["closed"] else (1,))
 
 
 @pytest.mark.parametrize(

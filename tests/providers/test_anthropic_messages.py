@@ -40,6 +40,7 @@ from providers.conversation import (
 from providers.documents import dumps
 from providers.languages.anthropic_messages import ANSWER_TOOL, AnthropicMessages
 from providers.languages.errors import answer_document
+from providers.languages.language import Stamp
 from providers.languages.openai_chat import OpenAIChat
 from providers.languages.thinking import claude_version
 from providers.wire.errors import CannotCarry, ProviderError
@@ -119,19 +120,19 @@ def test_the_limit_is_the_callers_then_the_routes_then_a_usual_one(fields: Json,
 )
 def test_each_field_finds_its_place(fields: Json, sent: Json) -> None:
     assert written(**fields) == written() | sent
-    assert MESSAGES.dropped(asked(**fields)) == []
+    assert MESSAGES.dropped(asked(**fields), "m") == []
 
 
 def test_what_has_no_place_is_left_out_and_told() -> None:
     request = asked(seed=1, presence_penalty=0.5, frequency_penalty=0.5, extras={"store": True})
     assert MESSAGES.write_request(request, MODEL) == written()
-    assert sorted(MESSAGES.dropped(request)) == ["frequency_penalty", "presence_penalty", "seed", "store"]
+    assert sorted(MESSAGES.dropped(request, "m")) == ["frequency_penalty", "presence_penalty", "seed", "store"]
 
 
 def test_of_temperature_and_top_p_one_is_sent_and_the_other_told() -> None:
     both = {"temperature": 0.2, "top_p": 0.9}
     assert written(**both) == written() | {"temperature": 0.2}
-    assert MESSAGES.dropped(asked(**both)) == ["top_p"]
+    assert MESSAGES.dropped(asked(**both), "m") == ["top_p"]
 
 
 @pytest.mark.parametrize("model", ["claude-opus-4-7", "anthropic--claude-4.7-opus", "claude-opus-5"])
@@ -309,7 +310,7 @@ def test_beside_other_tools_it_is_one_of_them_unless_one_of_them_must_be_called(
 def test_an_answer_in_json_is_not_thought_about() -> None:
     request = asked(json_format=JSONFormat(CITY), reasoning_effort="high", temperature=0.2)
     assert written(json_format=JSONFormat(CITY), reasoning_effort="high", temperature=0.2)["temperature"] == 0.2
-    assert MESSAGES.dropped(request) == ["reasoning_effort"]
+    assert MESSAGES.dropped(request, "m") == ["reasoning_effort"]
 
 
 IN_JSON = (("toolu_1", ANSWER_TOOL, '{"city": "Zürich"}'),)
@@ -360,19 +361,19 @@ def test_an_effort_is_a_budget_within_the_limit(effort: str, fields: Json, limit
     assert body["max_tokens"] == limit
     assert "temperature" not in body
     request = asked(reasoning_effort=effort, temperature=0.5, top_p=0.5, **fields)
-    assert MESSAGES.dropped(request) == ["temperature", "top_p"]
+    assert MESSAGES.dropped(request, "m") == ["temperature", "top_p"]
 
 
 @pytest.mark.parametrize("fields", [{"max_tokens": 1024}, {"ceiling": 2000}])
 def test_without_room_for_thoughts_there_are_none(fields: Json) -> None:
     assert "thinking" not in written(reasoning_effort="high", **fields)
-    assert MESSAGES.dropped(asked(reasoning_effort="high", **fields)) == ["reasoning_effort"]
+    assert MESSAGES.dropped(asked(reasoning_effort="high", **fields), "m") == ["reasoning_effort"]
 
 
 @pytest.mark.parametrize(("effort", "told"), [("none", []), ("minimal", []), ("a lot", ["reasoning_effort"])])
 def test_no_effort_is_no_thinking(effort: str, told: list[str]) -> None:
     assert written(reasoning_effort=effort) == written()
-    assert MESSAGES.dropped(asked(reasoning_effort=effort)) == told
+    assert MESSAGES.dropped(asked(reasoning_effort=effort), "m") == told
 
 
 @pytest.mark.parametrize(("effort", "sent"), [("low", "low"), ("high", "high"), ("xhigh", "high"), ("max", "max")])
@@ -399,7 +400,7 @@ RESULTS = (says("tool", ToolResult("call_1", (Text("much"),))), says("tool", Too
 def test_where_thoughts_would_be_refused_there_are_none(messages: tuple[Message, ...], fields: Json) -> None:
     assert "thinking" not in written(*messages, reasoning_effort="low", temperature=0.5, **fields)
     request = asked(*messages, reasoning_effort="low", temperature=0.5, **fields)
-    assert MESSAGES.dropped(request) == ["reasoning_effort"]
+    assert MESSAGES.dropped(request, "m") == ["reasoning_effort"]
 
 
 def test_signed_thoughts_go_back_with_the_calls_they_led_to() -> None:
@@ -522,7 +523,7 @@ def conversations(draw: st.DrawFn) -> tuple[Message, ...]:
 @settings(deadline=None, database=None, max_examples=300)
 def test_a_strict_server_takes_any_conversation(messages: tuple[Message, ...], fields: Json, model: str) -> None:
     written(*messages, model=model, **fields)
-    MESSAGES.dropped(asked(*messages, **fields))
+    MESSAGES.dropped(asked(*messages, **fields), "m")
 
 
 # -- whole answers
@@ -557,7 +558,8 @@ def read_whole(document: Json) -> Answer:
 def test_a_whole_answer_is_read_and_what_was_cached_is_part_of_the_prompt() -> None:
     parts = (
         Thinking("Let me see.", "EqQBCgIYAhIM1gbcDa9GJwZA2b3h"),
-        Text("I'll check the weather."),
+        Text("I'll check "),
+        Text("the weather."),
         ToolCall("toolu_01A09q90qw90lq917835lq9", "get_weather", '{"city":"Bern"}'),
     )
     usage = Usage(input=21, output=95, cached=4, cache_write=7)
@@ -886,3 +888,74 @@ def test_any_json_is_an_answer_or_a_fault_of_the_upstream(document: Any) -> None
         MESSAGES.read_answer(answer_document(json.dumps(document).encode()))
     except ProviderError as error:
         assert error.message.endswith(".")  # noqa: PT017 - an answer is as good
+
+
+def test_every_thought_of_a_whole_answer_keeps_its_own_signature() -> None:
+    redacted = {"type": "redacted_thinking", "data": "EmwKAhgB"}
+    content = [
+        {"type": "thinking", "thinking": "One.", "signature": "S1"},
+        {"type": "text", "text": "So."},
+        {"type": "thinking", "thinking": "Two.", "signature": "S2"},
+        redacted,
+        {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}},
+    ]
+    parts = read_whole(WHOLE | {"content": content}).choices[0].parts
+    assert parts == (
+        Thinking("One.", "S1"), Text("So."), Thinking("Two.", "S2"), Opaque(MESSAGES.name, redacted),
+        ToolCall("toolu_1", "f", "{}"),
+    )  # fmt: skip
+
+
+def test_what_was_thought_is_counted() -> None:
+    usage = {"input_tokens": 3, "output_tokens": 90, "output_tokens_details": {"thinking_tokens": 70}}
+    answer = read_whole(WHOLE | {"usage": usage})
+    assert answer.usage == Usage(input=3, output=90, reasoning=70)
+    written = json.loads(MESSAGES.write_answer(answer, Stamp("7f", 0, "smart")))
+    assert written["usage"]["output_tokens_details"] == {"thinking_tokens": 70}
+
+
+def test_a_block_without_a_type_is_nobodys() -> None:
+    frames = [
+        {"type": "message_start", "message": {}},
+        {"type": "content_block_start", "index": 0, "content_block": {"x": 1}},
+    ]
+    reader = MESSAGES.reader()
+    assert [
+        event for frame in frames for event in reader.read_frame(b"data: " + json.dumps(frame).encode() + b"\n\n")
+    ] == []
+
+
+def test_what_later_models_do_not_take_is_named() -> None:
+    request = asked(temperature=0)
+    assert MESSAGES.dropped(request, "claude-sonnet-4-5") == []
+    assert MESSAGES.dropped(request, "claude-opus-4-7") == ["temperature"]
+    assert "temperature" not in MESSAGES.write_request(request, "claude-opus-4-7")
+
+
+THOUGHTS_OF_OTHERS = [
+    {"type": "thinking", "thinking": "Hm.", "signature": ""},
+    {"type": "thinking", "thinking": "Hm.", "signature": "openai_responses:gAAAA:rs_1"},
+]
+
+
+@pytest.mark.parametrize("thought", THOUGHTS_OF_OTHERS)
+def test_thoughts_of_others_do_not_go_straight_to_claude(thought: Json) -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "It rains."}
+    body: Json = {
+        "model": "smart",
+        "max_tokens": 9000,
+        "thinking": {"type": "enabled", "budget_tokens": 4000},
+        "messages": [
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": [thought]},
+            {"role": "assistant", "content": [thought, call]},
+            {"role": "user", "content": [result]},
+        ],
+    }
+    straight = MESSAGES.readdress(body, MESSAGES.peek(body), "claude-sonnet-4-5", True)
+    assert [message["content"] for message in straight["messages"]] == ["Hi", [call], [result]]
+    assert straight["thinking"] == {"type": "disabled"}, "Claude asks for the thoughts of a turn that goes on"
+    signed = {**thought, "signature": "ErUBCkYIBxgCIkD=="}
+    own = {**body, "messages": [body["messages"][0], {"role": "assistant", "content": [signed, call]}]}
+    assert MESSAGES.readdress(own, MESSAGES.peek(own), "c", True) == {**own, "model": "c"}

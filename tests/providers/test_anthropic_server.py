@@ -483,14 +483,14 @@ def test_a_mark_on_a_tool_stays_on_it() -> None:
 def test_what_the_middle_has_no_word_for_is_kept_for_this_language_alone() -> None:
     request = parsed(top_k=5, service_tier="auto")
     assert anthropic_messages.write_request(request, THEIRS).items() >= {"top_k": 5, "service_tier": "auto"}.items()
-    assert anthropic_messages.dropped(request) == []
-    assert sorted(openai_chat.dropped(request)) == ["service_tier", "top_k"]
+    assert anthropic_messages.dropped(request, "m") == []
+    assert sorted(openai_chat.dropped(request, "m")) == ["service_tier", "top_k"]
     bedrock = LANGUAGES["bedrock_messages"]
     assert "service_tier" not in bedrock.write_request(request, THEIRS)
-    assert bedrock.dropped(request) == ["service_tier"]
+    assert bedrock.dropped(request, "m") == ["service_tier"]
     thinking = parsed(top_k=5, max_tokens=9000, thinking={"type": "enabled", "budget_tokens": 4096})
     assert "top_k" not in anthropic_messages.write_request(thinking, THEIRS)
-    assert anthropic_messages.dropped(thinking) == ["top_k"]
+    assert anthropic_messages.dropped(thinking, "m") == ["top_k"]
 
 
 # -- the two halves test each other
@@ -570,7 +570,6 @@ def chat_requests(draw: st.DrawFn) -> ChatRequest:
         messages=messages,
         language="anthropic_messages",
         stream=stream,
-        include_usage=stream,
         max_tokens=draw(st.integers(40_000, 64_000)) if effort else draw(st.integers(1)),
         stop=tuple(draw(st.lists(words, max_size=2))),
         tools=offered,

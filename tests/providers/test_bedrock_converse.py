@@ -189,7 +189,7 @@ CONFIG: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("fields", "config"), CONFIG, ids=[str(fields) for fields, _ in CONFIG])
 def test_each_field_finds_its_place_in_the_configuration(fields: dict[str, Any], config: dict[str, Any]) -> None:
     assert written(**fields)["inferenceConfig"] == config
-    assert converse.dropped(asked(**fields)) == []
+    assert converse.dropped(asked(**fields), "m") == []
 
 
 def test_what_has_no_place_is_left_out_and_told() -> None:
@@ -198,7 +198,7 @@ def test_what_has_no_place_is_left_out_and_told() -> None:
         reasoning_effort="minimal", extras={"top_k": 4},
     )  # fmt: skip
     assert converse.write_request(request, "m").keys() == {"messages"}
-    assert sorted(converse.dropped(request)) == [
+    assert sorted(converse.dropped(request, "m")) == [
         "frequency_penalty", "parallel_tool_calls", "presence_penalty", "reasoning_effort", "seed", "top_k", "user",
     ]  # fmt: skip
 
@@ -259,27 +259,27 @@ def test_effort_is_a_budget_below_the_limit(effort: str, limit: int | None, toke
     body = converse.write_request(request, "m")
     wanted = {"reasoning_config": {"type": "enabled", "budget_tokens": tokens}} if tokens else None
     assert body.get("additionalModelRequestFields") == wanted
-    assert converse.dropped(request) == ([] if tokens else ["reasoning_effort"])
+    assert converse.dropped(request, "m") == ([] if tokens else ["reasoning_effort"])
     assert body.get("inferenceConfig", {}).get("maxTokens") == limit
 
 
 def test_a_thinking_model_takes_no_temperature() -> None:
     request = asked(reasoning_effort="low", temperature=0.5, top_p=0.5, max_tokens=9000)
     assert converse.write_request(request, "m")["inferenceConfig"] == {"maxTokens": 9000}
-    assert converse.dropped(request) == ["temperature", "top_p"]
+    assert converse.dropped(request, "m") == ["temperature", "top_p"]
 
 
 @pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("tool", "get_weather")])
 def test_a_model_that_must_call_a_tool_does_not_think(choice: ToolChoice) -> None:
     request = asked(reasoning_effort="low", temperature=0.5, tools=(WEATHER,), tool_choice=choice)
     assert converse.write_request(request, "m").keys() == {"messages", "inferenceConfig", "toolConfig"}
-    assert converse.dropped(request) == ["reasoning_effort"]
+    assert converse.dropped(request, "m") == ["reasoning_effort"]
 
 
 def test_a_model_whose_thinking_was_not_sent_back_does_not_think_on() -> None:
     lost = asked(*CALLS, reasoning_effort="low")
     assert "additionalModelRequestFields" not in converse.write_request(lost, "m")
-    assert converse.dropped(lost) == ["reasoning_effort"]
+    assert converse.dropped(lost, "m") == ["reasoning_effort"]
     signed = Message("assistant", (Thinking("Hm.", "sig"), *CALLS[1].parts))
     kept = asked(CALLS[0], signed, CALLS[2], reasoning_effort="low")
     assert "additionalModelRequestFields" in converse.write_request(kept, "m")

@@ -97,7 +97,7 @@ def test_a_plain_question_says_whether_it_is_streamed() -> None:
 )
 def test_each_field_finds_its_place(fields: Json, sent: Json) -> None:
     assert written(**fields) == written() | sent
-    assert CORTEX.dropped(asked(**fields)) == []
+    assert CORTEX.dropped(asked(**fields), "m") == []
 
 
 def test_what_has_no_place_is_left_out_and_told() -> None:
@@ -105,7 +105,7 @@ def test_what_has_no_place_is_left_out_and_told() -> None:
         seed=1, presence_penalty=0.5, frequency_penalty=0.5, parallel_tool_calls=False, user="ada", extras={"store": 1}
     )
     assert CORTEX.write_request(request, CLAUDE) == written()
-    assert sorted(CORTEX.dropped(request)) == [
+    assert sorted(CORTEX.dropped(request, "m")) == [
         "frequency_penalty", "parallel_tool_calls", "presence_penalty", "seed", "store", "user",
     ]  # fmt: skip
 

@@ -181,7 +181,7 @@ CONFIG: list[tuple[dict[str, Any], dict[str, Any]]] = [
 @pytest.mark.parametrize(("fields", "config"), CONFIG, ids=[str(fields) for fields, _ in CONFIG])
 def test_each_field_finds_its_place_in_the_configuration(fields: dict[str, Any], config: dict[str, Any]) -> None:
     assert written(**fields)["generationConfig"] == config
-    assert gemini.dropped(asked(**fields)) == []
+    assert gemini.dropped(asked(**fields), "m") == []
 
 
 def test_tools_are_declared_once_with_their_parameters() -> None:
@@ -220,7 +220,7 @@ def test_what_has_no_place_is_left_out_and_told() -> None:
     penalties = {"presence_penalty": 0.5, "frequency_penalty": -0.5}
     request = asked(**fields, **penalties, extras={"top_k": 4})
     assert gemini.write_request(request, "m").keys() == {"contents"}
-    assert sorted(gemini.dropped(request)) == sorted([*fields, *penalties, "top_k"])
+    assert sorted(gemini.dropped(request, "m")) == sorted([*fields, *penalties, "top_k"])
 
 
 # -- schemas

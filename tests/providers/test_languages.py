@@ -37,7 +37,7 @@ from providers.conversation import (
     Usage,
 )
 from providers.documents import dumps, loads
-from providers.languages import openai_chat as chat_file
+from providers.languages import openai_chat_requests as chat_file
 from providers.languages import openai_completions as completions_file
 from providers.languages import openai_embeddings as embeddings_file
 from providers.languages.errors import answer_document, read_error
@@ -111,7 +111,6 @@ def chat_requests(draw: st.DrawFn) -> ChatRequest:
         messages=tuple(draw(st.lists(messages, min_size=1, max_size=4))),
         language=chat_file.NAME,
         stream=stream,
-        include_usage=stream,
         max_tokens=draw(st.none() | st.integers(1)),
         temperature=draw(numbers),
         top_p=draw(numbers),
@@ -221,7 +220,7 @@ def test_events_fold_into_the_answer_they_came_from(answer: Answer) -> None:
 @given(chat_requests(), st.text(max_size=9))
 @CALM
 def test_a_completion_request_that_is_written_is_read_back_the_same(request: ChatRequest, prompt: str) -> None:
-    kept = {name: getattr(request, name) for name in "model stream include_usage max_tokens temperature top_p".split()}
+    kept = {name: getattr(request, name) for name in "model stream max_tokens temperature top_p".split()}
     kept |= {name: getattr(request, name) for name in "stop n seed presence_penalty frequency_penalty user".split()}
     asked = ChatRequest(
         messages=(Message("user", (Text(prompt),)),),
@@ -256,6 +255,7 @@ def test_a_completion_stream_that_is_written_is_read_back_as_the_same_answer(ans
         st.sampled_from(["float", "base64"]),
         st.none() | st.integers(1, 4096),
         names,
+        st.just("openai"),
         st.dictionaries(words.filter(lambda name: name not in embeddings_file.READ), json_values, max_size=2),
     )
 )
@@ -496,8 +496,11 @@ CHAT_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"presence_penalty": {}}, "presence_penalty"),
     ({"frequency_penalty": True}, "frequency_penalty"),
     ({"tools": {}}, "tools"),
-    ({"tools": ["x"]}, "tools[0]"),
-    ({"tools": [{"type": "function", "function": {"name": 5}}]}, "tools[0]"),
+    ({"tools": ["x"]}, "tools[0].function"),
+    ({"tools": [{"type": "function", "function": {"name": 5}}]}, "tools[0].function"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "parameters": [1]}}]}, "tools[0].function.parameters"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "description": {}}}]}, "tools[0].function.description"),
+    ({"tools": [{"type": "function", "function": {"name": "f", "strict": "yes"}}]}, "tools[0].function.strict"),
     ({"tool_choice": "sometimes"}, "tool_choice"),
     ({"parallel_tool_calls": "no"}, "parallel_tool_calls"),
     ({"response_format": "json"}, "response_format"),

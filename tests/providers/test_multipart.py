@@ -86,3 +86,15 @@ def test_a_boundary_that_is_none_is_refused(content_type: str) -> None:
 def test_a_boundary_is_quoted_where_it_must_be() -> None:
     assert Form("abc", io.BytesIO()).content_type == "multipart/form-data; boundary=abc"
     assert Form("a=b", io.BytesIO()).content_type == 'multipart/form-data; boundary="a=b"'
+
+
+def test_blanks_without_end_cost_no_more_than_reading_them() -> None:
+    """Read by a pattern that may split them anywhere, these would take hours."""
+    blanks = " " * 16_000
+    with pytest.raises(BadRequest):
+        boundary_in(f"multipart/form-data{blanks};!")
+    assert boundary_in("multipart/form-data; boundary=a;") == "a"
+    form = Form("a", io.BytesIO())
+    with pytest.raises(BadRequest):
+        form.take(b"--a\r\nContent-Disposition: form-data" + blanks.encode() + b"!\r\n\r\nx\r\n--a--\r\n")
+        form.finish()

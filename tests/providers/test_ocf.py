@@ -126,7 +126,7 @@ def test_what_is_private_never_leaves_however_it_comes() -> None:
 @pytest.mark.parametrize("field", sorted(PRIVATE))
 def test_a_private_field_is_left_out_and_reported(field: str) -> None:
     assert field not in written(**{field: "x"})
-    assert CHAT.dropped(asked(**{field: "x"})) == [field]
+    assert CHAT.dropped(asked(**{field: "x"}), "m") == [field]
 
 
 CARRIED: Json = {
@@ -154,7 +154,7 @@ CARRIED: Json = {
 @pytest.mark.parametrize("name", CARRIED)
 def test_everything_an_engine_may_know_is_carried(name: str) -> None:
     assert written(**{name: CARRIED[name]})[name] == CARRIED[name]
-    assert CHAT.dropped(asked(**{name: CARRIED[name]})) == []
+    assert CHAT.dropped(asked(**{name: CARRIED[name]}), "m") == []
 
 
 @pytest.mark.parametrize(

@@ -256,8 +256,8 @@ def test_a_field_that_changes_the_answer_is_refused_by_name(language: PromptLang
 def test_what_does_not_change_the_answer_is_left_out_and_told() -> None:
     request = asked(user="ada", parallel_tool_calls=False, extras={"metadata": {"team": "red"}, "store": True})
     assert CHAT.write_request(request, "llama3.2").keys() == {"model", "messages", "stream"}
-    assert sorted(CHAT.dropped(request)) == ["metadata", "parallel_tool_calls", "store", "user"]
-    assert CHAT.dropped(asked()) == []
+    assert sorted(CHAT.dropped(request, "m")) == ["metadata", "parallel_tool_calls", "store", "user"]
+    assert CHAT.dropped(asked(), "m") == []
 
 
 # -- generate requests
@@ -279,7 +279,7 @@ def test_a_prompt_is_completed() -> None:
 def test_a_suffix_is_carried_and_not_told_as_left_out() -> None:
     request = completion(suffix="\nadd(1, 2)", user="ada")
     assert GENERATE.write_request(request, "codellama")["suffix"] == "\nadd(1, 2)"
-    assert GENERATE.dropped(request) == ["user"]
+    assert GENERATE.dropped(request, "m") == ["user"]
     assert refused(CHAT, request) == "suffix"
 
 

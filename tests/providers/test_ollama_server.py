@@ -34,6 +34,7 @@ from providers.conversation import (
     Usage,
 )
 from providers.documents import dumps
+from providers.languages import ollama_records as records_file
 from providers.languages.errors import answer_document
 from providers.languages.language import BadRequest, Envelope, Fault, Language, Stamp
 from providers.languages.ollama_fields import PromptLanguage
@@ -100,18 +101,26 @@ def test_the_options_everybody_knows_are_read_and_the_others_kept_by_name() -> N
     assert (asked.presence_penalty, asked.frequency_penalty) == (0.1, 0.2)
     left_out = {"options.top_k": 40, "options.num_ctx": 4096, "options.mirostat": 0}
     assert asked.extras == {**left_out, "keep_alive": "5m", "truncate": False}
-    assert sorted(openai_chat.dropped(asked)) == sorted(asked.extras)
+    assert sorted(openai_chat.dropped(asked, "m")) == sorted(asked.extras)
     assert openai_chat.write_request(asked, "m").keys() & asked.extras.keys() == set()
-    assert ollama_chat.dropped(asked) == []
+    assert ollama_chat.dropped(asked, "m") == []
 
 
 @pytest.mark.parametrize(
     ("think", "effort"),
-    [(None, None), (True, "medium"), (False, "none"), ("low", "low"), ("medium", "medium"), ("high", "high"),
+    [(None, None), (True, "medium"), (False, None), ("low", "low"), ("medium", "medium"), ("high", "high"),
      ("max", "max")],
 )  # fmt: skip
 def test_thinking_is_an_effort(think: Any, effort: str | None) -> None:
     assert chat(think=think).reasoning_effort == generate(think=think).reasoning_effort == effort
+
+
+def test_not_to_think_is_said_to_an_ollama_server_alone() -> None:
+    """Clients say it of every model, and OpenAI's refuse the word where they do not reason."""
+    asked = chat(think=False)
+    assert ollama_chat.write_request(asked, "m")["think"] is False
+    assert "reasoning_effort" not in openai_chat.write_request(asked, "m")
+    assert openai_chat.dropped(asked, "m") == ["think"]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +158,7 @@ def test_a_suffix_goes_where_texts_are_completed_and_nowhere_else() -> None:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    assert openai_completions.dropped(asked) == []
+    assert openai_completions.dropped(asked, "m") == []
     with pytest.raises(CannotCarry) as refusal:
         openai_chat.write_request(asked, "m")
     assert refusal.value.param == "suffix"
@@ -241,7 +250,8 @@ REFUSED: list[tuple[Language, Json, str]] = [
     (ollama_chat, {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}]},
      "messages[0].tool_calls[0].function.arguments"),
     (ollama_chat, {"tools": {}}, "tools"),
-    (ollama_chat, {"tools": [{"type": "function", "function": {"name": 5}}]}, "tools[0]"),
+    (ollama_chat, {"tools": [{"type": "function", "function": {"name": 5}}]}, "tools[0].function"),
+    (ollama_chat, {"tools": [{"function": {"name": "f", "parameters": "abc"}}]}, "tools[0].function.parameters"),
     (ollama_generate, {"prompt": ["Hi"]}, "prompt"),
     (ollama_generate, {"system": 5}, "system"),
     (ollama_generate, {"images": [""]}, "images[0]"),
@@ -358,7 +368,6 @@ def requests(draw: st.DrawFn, language: PromptLanguage) -> ChatRequest:
         ),
         language=language.name,
         stream=draw(st.booleans()),
-        include_usage=True,
         max_tokens=draw(st.none() | st.integers(1)),
         temperature=draw(numbers),
         top_p=draw(numbers),
@@ -370,7 +379,7 @@ def requests(draw: st.DrawFn, language: PromptLanguage) -> ChatRequest:
         if talks
         else (),
         json_format=draw(st.sampled_from([None, JSONFormat()]) | st.builds(JSONFormat, objects)),
-        reasoning_effort=draw(st.sampled_from([None, "none", "low", "medium", "high", "max"])),
+        reasoning_effort=draw(st.sampled_from([None, "low", "medium", "high", "max"])),
         extras=extras,
         indispensable=language.indispensable & extras.keys(),
     )
@@ -443,7 +452,8 @@ def test_vectors_that_are_written_are_read_back_the_same(vectors: list[tuple[flo
 @given(st.lists(words, min_size=1, max_size=3), st.none() | st.integers(1, 4096))
 @CALM
 def test_an_embedding_request_that_is_written_is_read_back_the_same(texts: list[str], size: int | None) -> None:
-    asked = EmbeddingRequest("m", tuple(texts), dimensions=size)
+    extras = {"truncate": False, "options": {"num_ctx": 512}, "keep_alive": "5m"}
+    asked = EmbeddingRequest("m", tuple(texts), dimensions=size, language="ollama", extras=extras)
     assert ollama_embed.parse_embedding(ollama_embed.write_embedding_request(asked, "m")) == asked
 
 
@@ -939,3 +949,41 @@ def test_any_json_anywhere_is_a_request_or_is_refused(
             assert language.parse_embedding(body).inputs  # type: ignore[attr-defined]
     except (BadRequest, CannotCarry):
         return
+
+
+def test_what_only_an_ollama_server_knows_of_embeddings_goes_to_one_alone() -> None:
+    asked = ollama_embeddings.parse_embedding({"model": "m", "prompt": "Hi", "options": {"num_ctx": 512}})
+    assert ollama_embed.write_embedding_request(asked, "m") == {
+        "model": "m", "input": ["Hi"], "options": {"num_ctx": 512}
+    }  # fmt: skip
+    assert "options" not in openai_embeddings.write_embedding_request(asked, "m")
+    assert openai_embeddings.extras_of(asked) == {}
+
+
+@pytest.mark.parametrize("space", ["", " "])
+def test_a_server_that_names_the_model_elsewhere_is_renamed_too(space: str) -> None:
+    def record(**more: Any) -> bytes:
+        said = {"created_at": "now", "model": "llama3", "message": {"role": "assistant", "content": "Hi"}, **more}
+        return json.dumps(said, separators=(",", f":{space}")).encode() + b"\n"
+
+    tap = ollama_chat.tap("fast", True)
+    for frame in (record(done=False), record(done=False), record(done=True, done_reason="stop")):
+        shown = tap.see(frame)
+        assert shown is not None
+        assert json.loads(shown) == json.loads(frame) | {"model": "fast"}
+        assert shown.endswith(b"\n")
+    assert tap.ended
+
+
+def test_pieces_are_not_read_whatever_blanks_they_are_written_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    tap = ollama_chat.tap(None, True)
+    tap.see(b'{"model":"m","message":{"content":"Hi"},"done": false}\n')
+    monkeypatch.setattr(records_file, "chunk_document", None)  # to read one would fail
+    assert tap.see(b'{"model":"m","message":{"content":"!"},"done": false}\n') is not None
+
+
+def test_bottomless_arguments_are_the_upstreams_fault() -> None:
+    deep = "[" * 1500 + "]" * 1500
+    record = b'{"model":"m","message":{"content":"","tool_calls":[{"function":{"name":"f","arguments":{"a":%b}}}]}}'
+    with pytest.raises(ProviderError):
+        ollama_chat.reader().read_frame(record % deep.encode())

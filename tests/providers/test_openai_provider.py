@@ -204,3 +204,10 @@ def test_only_the_api_key_is_secret() -> None:
 def test_a_kind_that_lists_no_models_has_none() -> None:
     assert list(Provider().models(account())) == []
     assert Provider().known_models() == []
+
+
+def test_an_engine_that_knows_functions_alone_does_not_speak_the_language_of_other_tools() -> None:
+    """As llama.cpp says it; so the call is translated, where the gateway makes functions of them."""
+    said = b'{"error":{"code":400,"message":"\'type\' of tool must be \'function\'","type":"invalid_request_error"}}'
+    assert OPENAI.read_error(400, said, "gpu-box").kind == "unsupported_path"
+    assert OPENAI.read_error(400, b'{"error":{"message":"Bad tools."}}', "gpu-box").kind == "bad_request"

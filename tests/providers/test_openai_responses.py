@@ -37,7 +37,7 @@ from providers.conversation import (
     Usage,
 )
 from providers.documents import dumps, loads
-from providers.languages import openai_responses as responses_file
+from providers.languages import openai_responses_requests as responses_file
 from providers.languages import openai_responses_tools as responses_tools
 from providers.languages.errors import answer_document
 from providers.languages.language import BadRequest, Fault, Language, Stamp
@@ -326,7 +326,7 @@ def answers(draw: st.DrawFn) -> Answer:
     signatures = st.none() | words
     thinking = draw(st.lists(st.builds(Thinking, words, signatures), max_size=1))
     texts = draw(st.lists(st.builds(Text, words), max_size=1))
-    calls = draw(st.lists(tool_calls, max_size=3))
+    calls = draw(st.lists(tool_calls.filter(lambda call: call.arguments != ""), max_size=3))
     others = draw(st.lists(opaque_items, max_size=1))
     ends = ["tool_calls" if calls else "stop", "length", "content_filter"]
     choice = Choice((*thinking, *texts, *calls, *others), draw(st.sampled_from(ends)))  # type: ignore[arg-type]
@@ -638,6 +638,9 @@ def asking(*items: Json) -> Json:
         ({"tools": {}}, "tools"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
         ({"tools": [{"name": "f"}]}, "tools[0]"),
+        ({"tools": [{"type": "function", "name": "f", "parameters": "abc"}]}, "tools[0].parameters"),
+        ({"input": [{"type": "reasoning", "summary": []}]}, "input"),
+        ({"input": [{"type": "additional_tools", "tools": []}]}, "input"),
         ({"tool_choice": "sometimes"}, "tool_choice"),
         ({"tool_choice": {"type": "function"}}, "tool_choice"),
         ({"text": "JSON"}, "text"),
@@ -662,7 +665,7 @@ def test_a_tool_that_openai_runs_is_left_out_elsewhere_beside_functions(kind: st
     assert openai_responses.write_request(asked, "m")["tools"] == tools
     for language in (openai_chat, claude):
         assert len(language.write_request(asked, "m")["tools"]) == 1
-        assert language.dropped(asked) == [f"tools.{kind}"]
+        assert language.dropped(asked, "m") == [f"tools.{kind}"]
 
 
 @pytest.mark.parametrize("kind", ["web_search", "mcp"])
@@ -707,8 +710,8 @@ def test_what_changes_the_answer_is_never_lost(change: Json, param: str) -> None
 def test_hints_are_left_out_where_they_find_no_place_and_named(change: Json) -> None:
     asked = openai_responses.parse_request(HI | change)
     assert claude.write_request(asked, "m")["messages"]
-    assert claude.dropped(asked) == openai_chat.dropped(asked) == list(change)
-    assert openai_responses.dropped(asked) == []
+    assert claude.dropped(asked, "m") == openai_chat.dropped(asked, "m") == list(change)
+    assert openai_responses.dropped(asked, "m") == []
 
 
 @pytest.mark.parametrize(
@@ -795,7 +798,14 @@ def test_a_thought_that_nobody_signed_comes_back_unsigned_and_is_written_without
     assert sent_back(answer)[-1].parts == (Thinking("Hm."), Text("Hi."))
 
 
-@pytest.mark.parametrize("content", ["gAAAAABo", None, SEAL, f"{SEAL}!!", f"{SEAL}bm8=", f"{SEAL}e30=", "swb1.ü"])
+def test_encrypted_content_of_another_maker_goes_back_to_it_alone() -> None:
+    item = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAAABo"}
+    asked = openai_responses.parse_request({"model": "m", **asking(item, {"role": "assistant", "content": "Hi."})})
+    assert openai_responses.write_request(asked, "m")["input"][1] == item
+    assert "gAAAAABo" not in str(claude.write_request(asked, "m"))
+
+
+@pytest.mark.parametrize("content", [None, SEAL, f"{SEAL}!!", f"{SEAL}bm8=", f"{SEAL}e30=", "swb1.ü"])
 def test_encrypted_content_of_another_maker_brings_its_summary_alone(content: str | None) -> None:
     summary = [{"type": "summary_text", "text": "Hm."}]
     for told, parts in ((summary, (Thinking("Hm."), Text("Hi."))), ([], (Text("Hi."),))):
@@ -1374,3 +1384,75 @@ def test_a_real_stream_without_its_last_event_was_cut(kept: int, straight: bool)
             passed_on(lane)
         assert error.value.kind == "cut"
         assert not lane.ended
+
+
+@pytest.mark.parametrize(("reason", "arguments"), [("tool_calls", "{}"), ("length", "")])
+def test_a_call_without_arguments_has_an_object_of_none_unless_it_was_cut(reason: Any, arguments: str) -> None:
+    answer = Answer((Choice((ToolCall("call_1", "now", ""),), reason),))
+    assert loads(openai_responses.write_answer(answer, STAMP))["output"][0]["arguments"] == arguments
+    writer = openai_responses.writer(STAMP, False)
+    events = [ToolCallDelta(0, "call_1", "now"), Finished(reason)]
+    frames = b"".join(map(writer.write, events)) + writer.close()
+    ended = [
+        document for document in map(document_in, frames.split(b"\n\n")[:-1]) if document["type"].endswith(".done")
+    ]
+    assert [document.get("arguments", document.get("item", {}).get("arguments")) for document in ended] == [
+        arguments
+    ] * 2
+
+
+def test_a_call_is_told_once_its_name_is_here() -> None:
+    writer = openai_responses.writer(STAMP, False)
+    writer.write(TextDelta("Hm."))
+    assert writer.write(ToolCallDelta(0, "call_1", None, '{"a"')) == b""
+    frames = writer.write(ToolCallDelta(0, None, "f", ":1}")) + writer.write(Finished("tool_calls")) + writer.close()
+    items = [document["item"] for document in map(document_in, frames.split(b"\n\n")[:-1]) if "item" in document]
+    assert [item["name"] for item in items if item["type"] == "function_call"] == ["f", "f"]
+    assert items[-1]["arguments"] == '{"a":1}'
+
+
+def test_a_call_that_is_whole_ends_before_words_begin() -> None:
+    writer = openai_responses.writer(STAMP, False)
+    events = [ToolCallDelta(0, "a", "f", "{}"), ToolCallDelta(1, "b", "g", '{"x'), TextDelta("Well."), Finished("stop")]
+    frames = b"".join(map(writer.write, events)) + writer.close()
+    kinds = [
+        (document["type"].removeprefix("response."), document["output_index"])
+        for document in map(document_in, frames.split(b"\n\n")[:-1])
+        if "output_item" in document["type"]
+    ]
+    assert kinds == [
+        ("output_item.added", 0), ("output_item.added", 1), ("output_item.done", 0), ("output_item.added", 2),
+        ("output_item.done", 1), ("output_item.done", 2),
+    ]  # fmt: skip
+
+
+def document_in(frame: bytes) -> Json:
+    return loads(frame.partition(b"data: ")[2])
+
+
+def test_thoughts_put_into_words_here_do_not_go_straight_to_another() -> None:
+    """They are the gateway's own items, which servers of Responses do not know."""
+    answer = Answer((Choice((Thinking("Hm.", "ErUB"), Text("Hi.")), "stop"),))
+    stamp = replace(STAMP, id="0192f0a0c0de7000800000000000c0de")
+    output = loads(openai_responses.write_answer(answer, stamp))["output"]
+    theirs = {"type": "reasoning", "id": "rs_68af4030baa48193", "summary": [], "encrypted_content": "gAAAAABo"}
+    body: Json = {"model": "smart", "input": [{"role": "user", "content": "Hi?"}, *output, theirs]}
+    straight = openai_responses.readdress(body, openai_responses.peek(body), "gpt-5", True)
+    assert straight["input"] == [body["input"][0], output[1], theirs]
+    untouched = {"model": "smart", "input": [theirs]}
+    assert (
+        openai_responses.readdress(untouched, openai_responses.peek(untouched), "gpt-5", True)["input"]
+        is (untouched["input"])
+    )
+
+
+def test_a_long_name_of_a_user_is_one_that_the_upstream_takes() -> None:
+    asked = ChatRequest("m", (Message("user", (Text("Hi"),)),), user="u" * 200)
+    for language in (openai_chat, openai_responses):
+        user = language.write_request(asked, "m")["user"]
+        assert len(user) == 64
+        assert user != "u" * 64
+    known = replace(asked, user="ada@example.com")
+    assert openai_chat.write_request(known, "m")["user"] == "ada@example.com"
+    assert claude.write_request(known, "m")["metadata"]["user_id"].isalnum()
+    assert claude.write_request(replace(asked, user="ada"), "m")["metadata"] == {"user_id": "ada"}

@@ -43,7 +43,7 @@ def test_a_function_of_a_namespace_has_a_longer_name_elsewhere() -> None:
         tools = language.write_request(request, "m")["tools"]
         named = [tool.get("name") or tool["function"]["name"] for tool in tools]
         assert named == ["exec_command", "multi_agent_v1__spawn_agent"]
-        assert language.dropped(request) == []
+        assert language.dropped(request, "m") == []
 
 
 def test_a_tool_that_takes_text_is_a_function_of_one_string_elsewhere() -> None:

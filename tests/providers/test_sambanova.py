@@ -176,7 +176,7 @@ CARRIED: Json = {
 @pytest.mark.parametrize("name", CARRIED)
 def test_a_field_it_knows_is_carried(name: str) -> None:
     assert written(**{name: CARRIED[name]})[name] == CARRIED[name]
-    assert CHAT.dropped(asked(**{name: CARRIED[name]})) == []
+    assert CHAT.dropped(asked(**{name: CARRIED[name]}), "m") == []
 
 
 def test_the_new_word_for_the_limit_is_carried_in_the_old_one() -> None:
@@ -190,7 +190,7 @@ def test_the_new_word_for_the_limit_is_carried_in_the_old_one() -> None:
 )  # fmt: skip
 def test_a_field_it_does_not_know_is_left_out_and_reported(field: str, value: Any) -> None:
     assert field not in written(**{field: value})
-    assert CHAT.dropped(asked(**{field: value})) == [field]
+    assert CHAT.dropped(asked(**{field: value}), "m") == [field]
 
 
 @pytest.mark.parametrize(
@@ -260,13 +260,13 @@ def test_the_console_is_asked_for_nothing_its_own_pages_do_not_ask(field: str) -
 def test_what_the_console_cannot_be_told_is_reported() -> None:
     request = asked(top_p=0.5, seed=1, top_k=3, reasoning_effort="low", temperature=1)
     assert CONSOLE.write_request(request, "m")["do_sample"] is True
-    assert sorted(CONSOLE.dropped(request)) == ["reasoning_effort", "seed", "top_k", "top_p"]
+    assert sorted(CONSOLE.dropped(request, "m")) == ["reasoning_effort", "seed", "top_k", "top_p"]
 
 
 def test_the_legacy_completions_have_a_list_of_fields_too() -> None:
     request = OpenAICompletions().parse_request({"model": "fast", "prompt": "Once", "top_k": 5, "user": "ada"})
     assert COMPLETIONS.write_request(request, "m") == {"model": "m", "prompt": "Once", "top_k": 5, "stream": False}
-    assert COMPLETIONS.dropped(request) == ["user"]
+    assert COMPLETIONS.dropped(request, "m") == ["user"]
     echo = OpenAICompletions().parse_request({"model": "fast", "prompt": "Once", "echo": True})
     with pytest.raises(CannotCarry):
         COMPLETIONS.write_request(echo, "m")
@@ -275,7 +275,7 @@ def test_the_legacy_completions_have_a_list_of_fields_too() -> None:
 def test_extras_of_another_language_are_never_carried() -> None:
     request = replace(asked(), language="anthropic_messages", extras={"top_k": 5})
     assert "top_k" not in CHAT.write_request(request, "m")
-    assert CHAT.dropped(request) == ["top_k"]
+    assert CHAT.dropped(request, "m") == ["top_k"]
 
 
 @given(
@@ -295,7 +295,7 @@ def test_every_field_is_carried_reported_or_refused(extras: Json) -> None:
     except CannotCarry as refusal:
         assert refusal.param in extras  # noqa: PT017 - to be carried is as good
         return
-    assert set(request.extras) == (body.keys() & request.extras.keys()) | set(CHAT.dropped(request))
+    assert set(request.extras) == (body.keys() & request.extras.keys()) | set(CHAT.dropped(request, "m"))
 
 
 # -- what is answered

@@ -488,14 +488,14 @@ SAMPLING = ["frequency_penalty", "presence_penalty", "temperature", "top_p"]
 @pytest.mark.parametrize("name", CARRIED)
 def test_a_field_azure_knows_is_carried(name: str) -> None:
     assert written("azure_chat", **{name: CARRIED[name]})[name] == CARRIED[name]
-    assert LANGUAGES["azure_chat"].dropped(asked(**{name: CARRIED[name]})) == []
+    assert LANGUAGES["azure_chat"].dropped(asked(**{name: CARRIED[name]}), "m") == []
 
 
 @pytest.mark.parametrize("language", ["azure_chat", "azure_reasoning", "aicore_chat", "sap_orchestration"])
 @pytest.mark.parametrize("field", ["metadata", "store", "service_tier", "verbosity", "top_k", "made_up"])
 def test_a_field_nobody_knows_is_left_out_and_reported(language: str, field: str) -> None:
     assert field not in json.dumps(written(language, **{field: 1}))
-    assert LANGUAGES[language].dropped(asked(**{field: 1})) == [field]
+    assert LANGUAGES[language].dropped(asked(**{field: 1}), "m") == [field]
 
 
 @pytest.mark.parametrize("language", ["azure_reasoning", "sap_orchestration_reasoning"])
@@ -504,7 +504,7 @@ def test_models_that_think_are_not_told_how_to_draw_their_words(language: str) -
     body = json.dumps(LANGUAGES[language].write_request(request, O3))
     assert not any(name in body for name in SAMPLING)
     assert '"reasoning_effort": "low"' in body
-    assert sorted(LANGUAGES[language].dropped(request)) == SAMPLING
+    assert sorted(LANGUAGES[language].dropped(request, "m")) == SAMPLING
 
 
 def test_the_limit_of_a_model_that_thinks_has_its_new_name() -> None:
@@ -530,7 +530,7 @@ def test_open_models_are_not_told_what_openais_alone_know() -> None:
     assert LANGUAGES["aicore_chat"].write_request(request, MISTRAL).keys() == {
         "model", "messages", "stream", "max_tokens",
     }  # fmt: skip
-    assert sorted(LANGUAGES["aicore_chat"].dropped(request)) == ["prediction", "reasoning_effort"]
+    assert sorted(LANGUAGES["aicore_chat"].dropped(request, "m")) == ["prediction", "reasoning_effort"]
 
 
 def test_earlier_thoughts_are_left_out() -> None:
@@ -643,7 +643,7 @@ def test_claude_is_told_what_bedrock_takes_and_nothing_else() -> None:
         "temperature": 1,
         "stop_sequences": ["X"],
     }
-    assert LANGUAGES["bedrock_messages"].dropped(asked(user="ada")) == ["user"]
+    assert LANGUAGES["bedrock_messages"].dropped(asked(user="ada"), "m") == ["user"]
 
 
 def test_claude_sees_no_picture_that_would_have_to_be_fetched() -> None:

@@ -475,7 +475,7 @@ def test_each_field_finds_its_place(language: SnowflakeChat, fields: Json, sent:
     body = language.write_request(asked(**fields), "m")
     assert {name: value for name, value in body.items() if name != "n"} == BODY | sent
     left_out = {*fields.get("extras", {}), *(fields.keys() & {"user", "seed"})}
-    assert set(language.dropped(asked(**fields))) == left_out
+    assert set(language.dropped(asked(**fields), "m")) == left_out
 
 
 @pytest.mark.parametrize(
@@ -520,7 +520,7 @@ def test_openais_models_take_more() -> None:
     )  # fmt: skip
     body = OPENAI.write_request(request, GPT)
     assert {"stop", "n", "frequency_penalty", "presence_penalty", "parallel_tool_calls", "verbosity"} <= body.keys()
-    assert OPENAI.dropped(request) == []
+    assert OPENAI.dropped(request, "m") == []
 
 
 @pytest.mark.parametrize("language", [CHAT, OPENAI], ids=lambda each: each.name)

@@ -18,7 +18,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", help="what callers put into 'model'")
-        parser.add_argument("place", metavar="PROFILE:UPSTREAM_MODEL")
+        parser.add_argument("deployment", metavar="PROFILE:UPSTREAM_MODEL")
         parser.add_argument("--weight", type=int, default=None, help="share among equal priorities (1)")
         parser.add_argument("--priority", type=int, default=None, help="lower is tried first (0)")
         parser.add_argument("--max-output-tokens", type=int, default=None, help="larger requests are lowered to this")
@@ -36,9 +36,9 @@ class Command(BaseCommand):
         parser.add_argument("--third-party", action="store_true", help="it may leave for machines of strangers")
 
     def handle(self, **options: Any) -> None:
-        profile_name, colon, model = options["place"].partition(":")
+        profile_name, colon, model = options["deployment"].partition(":")
         if not colon or not model:
-            raise CommandError("Write the place as PROFILE:UPSTREAM_MODEL.")
+            raise CommandError("Write the deployment as PROFILE:UPSTREAM_MODEL.")
         profile = Profile.objects.filter(name=profile_name).first()
         if profile is None:
             raise CommandError(f"There is no profile '{profile_name}'. Make it with 'manage.py connect'.")
@@ -50,10 +50,10 @@ class Command(BaseCommand):
                     setattr(route, name, options[name])
             route.third_party = route.third_party or options["third_party"]
             _save(route)
-            place = {"route": route, "profile": profile, "upstream_model": model}
+            named = {"route": route, "profile": profile, "upstream_model": model}
             if options["url"] is not None:
-                place["upstream_url"] = options["url"]
-            deployment = Deployment.objects.filter(**place).first() or Deployment(**place)
+                named["upstream_url"] = options["url"]
+            deployment = Deployment.objects.filter(**named).first() or Deployment(**named)
             made_deployment = deployment._state.adding
             deployment.capabilities |= dict.fromkeys(options["can"], True) | dict.fromkeys(options["cannot"], False)
             for name in ("weight", "priority"):
