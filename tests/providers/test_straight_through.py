@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from hypothesis import given, settings
@@ -428,7 +428,8 @@ def test_a_finished_stream_in_the_middle_of_which_the_caller_leaves_closes_the_u
 
     def script(wire: Wire) -> None:
         wire.request()
-        wire.say(EVENT_STREAM, *map(http_chunk, GREETING[:3]))
+        with suppress(OSError):  # the caller may have left before the last piece
+            wire.say(EVENT_STREAM, *map(http_chunk, GREETING[:3]))
         left.append(wire.peer_left(5))
 
     for straight in (True, False):
