@@ -11,7 +11,8 @@ from rest_framework.request import Request
 from apikeys.keyring import Key
 from gateway.errors import RouteUnknown, TooLarge
 from profiles import catalog
-from profiles.catalog import LiveRoute
+from profiles.catalog import LiveDeployment, LiveRoute
+from providers.base import Provider
 from providers.capabilities import Needs
 from providers.conversation import ChatRequest, EmbeddingRequest
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language
@@ -43,12 +44,26 @@ class Asked:
             self._needs = self.language.needs(self.body)
         return self._needs
 
-    def written_in(self, language: Language, model: str, whole: bool) -> dict[str, Any]:
+    def written_in(self, language: Language, deployment: LiveDeployment) -> dict[str, Any]:
         """The body for an upstream that speaks another language. Raises BadRequest or CannotCarry."""
         if isinstance(language, EmbeddingLanguage):
-            return language.write_embedding_request(self.embedding, model)
-        request = replace(self.request, stream=False) if whole else self.request
-        return language.write_request(request, model)
+            return language.write_embedding_request(self.embedding, deployment.upstream_model)
+        request = self.request
+        if "streaming" in deployment.lacks:
+            request = replace(request, stream=False)
+        if "thinking" in deployment.lacks:
+            request = replace(request, reasoning_effort=None)
+        return language.write_request(request, deployment.upstream_model)
+
+    def dropped_in(self, language: Language | Provider, deployment: LiveDeployment) -> list[str]:
+        """What finds no place there, by the names of the middle."""
+        if isinstance(self.language, EmbeddingLanguage):
+            kept = language.extras_of(self.embedding) if isinstance(language, EmbeddingLanguage) else {}
+            return [name for name in self.embedding.extras if name not in kept]
+        dropped = set(language.dropped(self.request, deployment.upstream_model))
+        if "thinking" in deployment.lacks and self.request.reasoning_effort not in (None, "none"):
+            dropped.add("reasoning_effort")
+        return sorted(dropped)
 
     def in_callers_words(self, refusal: CannotCarry | None) -> CannotCarry | None:
         """Upstreams' languages name what they cannot carry as the middle does."""

@@ -131,7 +131,7 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     deployment, learned = lane.deployment, lane.deployment.learned
     target = tokens.attached(deployment) if deployment.needs_login else deployment.target
     unstreamed = "streaming" in deployment.lacks
-    request = written(lane, language, asked, target, unstreamed)
+    request = written(lane, language, asked, target)
     call.attempt(lane)
     response = client.send(request, target, asked.envelope.stream and not unstreamed)
     if header := deployment.provider.node_header:
@@ -150,7 +150,7 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     return send(lane, language, asked, call, again)
 
 
-def written(lane: Lane, language: Language, asked: Asked, target: Target, unstreamed: bool) -> UpstreamRequest:
+def written(lane: Lane, language: Language, asked: Asked, target: Target) -> UpstreamRequest:
     """What the upstream is sent: the caller's body under another name, or one in another language."""
     provider, model, learned = lane.deployment.provider, lane.deployment.upstream_model, lane.deployment.learned
     if asked.form is not None:
@@ -158,7 +158,7 @@ def written(lane: Lane, language: Language, asked: Asked, target: Target, unstre
     if lane.straight:
         body = language.readdress(asked.body, asked.envelope, model, not learned.refuses_usage)
         return provider.request(target, lane.path, body, asked.passed)
-    body = asked.written_in(language, model, unstreamed)
+    body = asked.written_in(language, lane.deployment)
     if learned.refuses_usage:
         body.pop("stream_options", None)
     return provider.request(target, lane.path, body)
@@ -184,11 +184,8 @@ def headers_of(lane: Lane, asked: Asked) -> dict[str, str]:
     provider = lane.deployment.provider
     if lane.straight:
         dropped = provider.leaves_out(lane.path, asked.body)
-    elif isinstance(asked.language, EmbeddingLanguage):
-        kept = lane.language.extras_of(asked.embedding) if isinstance(lane.language, EmbeddingLanguage) else {}
-        dropped = [name for name in asked.embedding.extras if name not in kept]
     else:
-        dropped = (lane.language or provider).dropped(asked.request, lane.deployment.upstream_model)
+        dropped = asked.dropped_in(lane.language or provider, lane.deployment)
     if not dropped:
         return asked.headers
     # Names are the caller's own text: what is no plain word is shown as an escape, never as it came.

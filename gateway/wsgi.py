@@ -62,7 +62,13 @@ class Doors:
             environ["PATH_INFO"] = "/" + environ["PATH_INFO"].lstrip("/")
         door = self.api if environ["PATH_INFO"].startswith(API_PATHS) else self.pages
         try:
-            return door(environ, start_response)
+            answer = door(environ, start_response)
+            if environ["REQUEST_METHOD"] == "HEAD":
+                # gunicorn would drop the body too, with a warning in the log for each.
+                close = getattr(answer, "close", lambda: None)
+                close()
+                return ()
+            return answer
         finally:
             if body is not None:
                 body.close()

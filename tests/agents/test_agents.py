@@ -17,7 +17,7 @@ from tests.conftest import lacking
 from tests.every_provider import SYSTEMS, Bench, System
 from tests.fakes.scenes import Scene
 
-TOOLLESS = {"Snowflake: Llama and others", "Echo"}  # agents cannot work with these
+TOOLLESS = {"Snowflake: Llama and others", "SambaNova, console", "Echo"}  # agents cannot work with these
 ABLE = [system for system in SYSTEMS if system.name not in TOOLLESS]
 ASKED = "Say hello with a tool."
 SAYS = "echo hello-from-the-tool"
@@ -80,6 +80,7 @@ def test_claude_code_calls_its_tool_and_answers(at: Bench, agents: Path, tmp_pat
 
 def play(at: Bench, system: System, call: tuple[str, str, str]) -> None:
     at.fakes["openai"].absent |= {"/v1/responses", "/v1/messages"}
+    at.fakes["sap"].gemini_thinking = True
     at.scene(system, Scene(text="", calls=(call,)), Scene(text=SAID))
 
 

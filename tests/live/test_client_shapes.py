@@ -57,6 +57,27 @@ def parameters(number: int) -> Json:
     }
 
 
+AGENTS: Json = {
+    "type": "namespace",
+    "name": "multi_agent_v1",
+    "description": "Tools for agents below this one.",
+    "tools": [
+        {
+            "type": "function",
+            "name": "spawn_agent",
+            "strict": False,
+            "parameters": {"type": "object", "properties": {"task": {"type": "string"}}, "required": ["task"]},
+        }
+    ],
+}
+PATCH: Json = {
+    "type": "custom",
+    "name": "apply_patch",
+    "description": "Changes files.",
+    "format": {"type": "grammar", "syntax": "lark", "definition": 'start: "*** Begin Patch" /.+/ "*** End Patch"'},
+}
+DIFF = '*** Begin Patch\n*** Update File: rain.md\n+Zürich is "dry".\n*** End Patch'
+DECLARED = ["multi_agent_v1__spawn_agent", "apply_patch"]  # as others get them
 NAMES = ["rain", *(f"tool_{number}" for number in range(1, 16))]
 
 
@@ -209,11 +230,45 @@ def test_claude_code_learns_how_many_tokens_it_would_take(at: Bench, system: Sys
         assert at.heard(system) == []
 
 
+NEWEST = f"{BETAS},context-management-2025-06-27,mid-conversation-system-2026-04-07,effort-2025-11-24"
+
+
+@pytest.mark.parametrize("system", EVERYBODY, ids=lambda system: system.slug)
+def test_claude_code_may_take_any_model_for_the_newest(at: Bench, system: System) -> None:
+    """As it does where it has never heard the name: thinking as the model likes, and words of the system in between."""
+    body = claude_code(system, {"role": "system", "content": "You may ask the weather desk."}) | {
+        "thinking": {"type": "adaptive"},
+        "output_config": {"effort": "high"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+    }
+    at.scene(system, DONE)
+    said = asked(at, Messages(), "/v1/messages?beta=true", body, anthropic_version="2023-06-01", anthropic_beta=NEWEST)
+    assert (said.text, said.end) == (DONE.text, "end_turn")
+    assert "You may ask the weather desk." in at.raw(system)
+    (heard,) = at.heard(system)
+    if system in CLAUDES:
+        assert heard.body == body | {"model": system.model}
+    else:
+        assert "context_management" in said.headers["x-gateway-dropped"].split(", ")
+
+
+def test_a_model_that_cannot_think_is_not_told_to(at: Bench) -> None:
+    at.gateway.manage("route", "thoughtless", f"{CHATTING.slug}:{CHATTING.model}", "--cannot", "thinking")
+    at.gateway.noticed()
+    at.fakes["openai"].scene(CHATTING.model, DONE)
+    body = claude_code(CHATTING) | {"model": "thoughtless", "output_config": {"effort": "high"}}
+    body["thinking"] = {"type": "adaptive"}
+    said = asked(at, Messages(), "/v1/messages", body, anthropic_version="2023-06-01")
+    assert said.text == DONE.text
+    assert said.headers["x-gateway-dropped"] == "thinking"
+    assert "reasoning_effort" not in at.heard(CHATTING)[-1].body
+
+
 # ---------------------------------------------------------------------------------------------------- Codex
 
 
 def codex(system: System, *items: Any) -> Json:
-    tools = [
+    tools: list[Json] = [
         {
             "type": "function",
             "name": name,
@@ -223,6 +278,7 @@ def codex(system: System, *items: Any) -> Json:
         }
         for number, name in enumerate(NAMES)
     ]
+    tools += [AGENTS, PATCH, {"type": "web_search", "external_web_access": False}]
 
     def message(role: str, text: str) -> Json:
         return {"type": "message", "role": role, "content": [{"type": "input_text", "text": text}]}
@@ -243,6 +299,7 @@ def codex(system: System, *items: Any) -> Json:
         "store": False,
         "stream": True,
         "include": ["reasoning.encrypted_content"],
+        "client_metadata": {"session_id": CACHE_KEY},
         "prompt_cache_key": CACHE_KEY,
         "text": {"verbosity": "medium"},
     }
@@ -284,7 +341,31 @@ def test_the_tool_loop_of_codex_completes(at: Bench, system: System) -> None:
         assert text in sent
     # How wordy an answer is has no place in the other languages, and the cache is marked in Claude's own way.
     left_out = second.headers["x-gateway-dropped"].split(", ")
-    assert "text" in left_out
+    assert {"text", "client_metadata", "tools.web_search"} <= set(left_out)
+
+
+@pytest.mark.parametrize("system", EVERYBODY, ids=lambda system: system.slug)
+def test_codex_spawns_agents_and_applies_patches_as_it_declared_them(at: Bench, system: System) -> None:
+    calls = (
+        ("call_agent", "multi_agent_v1__spawn_agent", '{"task": "Look at the rain."}'),
+        ("call_patch", "apply_patch", json.dumps({"input": DIFF})),
+    )
+    played = [Scene(text="", calls=calls), DONE]
+    at.scene(system, *played)
+    if system is CHATTING:
+        at.fakes["openai"].scene(system.model, *played)
+    answer = wire.call(at.gateway, "/v1/responses", codex(system) | {"stream": False})
+    agent, patch = [item for item in answer.json()["output"] if item["type"].endswith("call")]
+    assert (agent["type"], agent["namespace"], agent["name"]) == ("function_call", "multi_agent_v1", "spawn_agent")
+    assert json.loads(agent["arguments"]) == {"task": "Look at the rain."}
+    assert (patch["type"], patch["name"], patch["input"]) == ("custom_tool_call", "apply_patch", DIFF)
+    results: list[Json] = [
+        {"type": "function_call_output", "call_id": "call_agent", "output": "Spawned."},
+        {"type": "custom_tool_call_output", "call_id": "call_patch", "output": "Success. Updated rain.md"},
+    ]
+    second = ask_codex(at, codex(system, agent, patch, *results))
+    assert (second.text, second.end) == (DONE.text, "completed")
+    assert "Success. Updated rain.md" in at.raw(system)
 
 
 @pytest.mark.parametrize("system", CLAUDES, ids=lambda system: system.slug)
@@ -297,7 +378,7 @@ def test_claude_gets_codexs_marks_and_its_own_thoughts_back(at: Bench, system: S
         assert heard.body["messages"][-1]["content"][-1]["cache_control"] == MARK
         assert marks(heard.body) == 2
         assert heard.body["thinking"] == {"type": "enabled", "budget_tokens": 4096}
-        assert [tool["name"] for tool in heard.body["tools"]] == NAMES
+        assert [tool["name"] for tool in heard.body["tools"]] == [*NAMES, *DECLARED]
         assert heard.body["tools"][3]["input_schema"] == parameters(3)
     _, answered, results = at.heard(system)[1].body["messages"]
     assert answered["content"][0] == {"type": "thinking", "thinking": THOUGHT, "signature": SIGNATURE}

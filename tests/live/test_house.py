@@ -42,6 +42,7 @@ def test_the_front_door_may_be_knocked_at(gateway: Gateway) -> None:
     with Caller(gateway) as caller:
         caller.ask("/", None, "HEAD", authorization=None)
         assert caller.head()[0] == 200
+    assert "no-body response" not in gateway.log.read_text(), "each agent knocks, and none is worth a warning"
 
 
 def test_the_documents_are_there(gateway: Gateway) -> None:
