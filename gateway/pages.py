@@ -54,11 +54,10 @@ class Front(View):
         return HttpResponse("Ollama is running", content_type="text/plain; charset=utf-8")
 
     def status(self, request: HttpRequest) -> dict[str, Any]:
-        base = settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"
         routes = list(catalog.live.value)
         return {
             "version": VERSION,
-            "base_url": f"{base}/v1",
+            "addresses": addresses(settings.PUBLIC_URL or f"{request.scheme}://{request.get_host()}"),
             "serving": catalog.live.loaded and keyring.live.loaded,
             "database": board.worker.database_reachable,
             "public_models": sorted(route.name for route in routes if route.public),
@@ -72,6 +71,14 @@ class Front(View):
             return system.token_states() if system.is_staff(request) else {}
         except (DatabaseError, InterfaceError):
             return {}
+
+
+def addresses(base: str) -> dict[str, str]:
+    """What each kind of client calls its base URL or host."""
+    found = {"OpenAI": f"{base}/v1", "Anthropic": base}
+    if settings.BASE_PATH.endswith("/api"):  # which Ollama's clients add themselves
+        found["Ollama"] = base + settings.BASE_PATH.removesuffix("/api")
+    return found
 
 
 def _is_api(request: HttpRequest) -> bool:

@@ -308,3 +308,10 @@ def without_trailing_slashes(result: dict[str, Any], generator: Any, request: An
     """Our patterns allow a trailing slash; the address itself has none."""
     result["paths"] = {path.rstrip("/"): operations for path, operations in result["paths"].items()}
     return result
+
+
+def summarized(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """A view says what it does in a sentence, which belongs beside its path."""
+    for operation in (each for operations in result["paths"].values() for each in operations.values()):
+        operation["summary"] = " ".join(operation.pop("description", "").split()).rstrip(".")
+    return result

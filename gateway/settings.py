@@ -186,7 +186,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS: dict[str, Any] = {
     "TITLE": "Switchboard",
-    "DESCRIPTION": "One OpenAI-compatible door to many model providers.",
+    "DESCRIPTION": "One door to many model providers, in the languages of OpenAI, Anthropic and Ollama.",
     "VERSION": "0.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -194,7 +194,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": "/v1",
-    "POSTPROCESSING_HOOKS": ["gateway.schema.without_trailing_slashes"],
+    "POSTPROCESSING_HOOKS": ["gateway.schema.without_trailing_slashes", "gateway.schema.summarized"],
+    "TAGS": [{"name": name} for name in ("Inference", "Models", "Ollama", "Key", "System")],
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_MB << 20
 CORS_ALLOWED_ORIGINS = [] if "*" in CORS_ORIGINS or CORS_ORIGINS == ["none"] else CORS_ORIGINS

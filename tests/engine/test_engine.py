@@ -49,7 +49,7 @@ def test_tools_round_trip(client: OpenAI) -> None:
         messages=HELLO,
         tools=[RAIN],
         tool_choice="required",
-        max_tokens=100,  # type: ignore[list-item]
+        max_tokens=500,  # type: ignore[list-item]
     )
     assert first.choices[0].finish_reason == "tool_calls"
     call = first.choices[0].message.tool_calls[0]  # type: ignore[index]
@@ -65,7 +65,7 @@ def test_tools_streamed(client: OpenAI) -> None:
         messages=HELLO,
         tools=[RAIN],
         tool_choice="required",
-        max_tokens=100,
+        max_tokens=500,
         stream=True,  # type: ignore[list-item]
     )
     calls = [call for chunk in chunks if chunk.choices for call in chunk.choices[0].delta.tool_calls or []]
