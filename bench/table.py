@@ -29,7 +29,7 @@ def table(figures: dict[str, Figures]) -> str:
     for count in CONNECTIONS:
         plural = "connection" if count == 1 else "connections"
         row(f"added p50 / p99, ms, {count} {plural}", partial(added, mock=mock, connections=count))
-    row("CPU per 50-chunk stream, µs", lambda seen: number(cpu_per_stream(seen), 1e6))
+    row("CPU per 50-chunk stream, same language, µs", lambda seen: number(cpu_per_stream(seen), 1e6))
     row("… translated, µs", lambda seen: number(cpu_per_translated_stream(seen), 1e6))
     for count in OPEN_STREAMS:
         label = f"first token p50 / p99, ms, {count:,} streams"

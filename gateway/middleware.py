@@ -22,7 +22,10 @@ ADMIN_POLICY = PAGE_POLICY.replace("script-src 'self'", "script-src 'self' 'unsa
 
 
 class RequestId:
-    """A UUIDv7 for every request: `META["switchboard.call_id"]`, and `x-request-id` on the answer."""
+    """A UUIDv7 for every request: `META["switchboard.call_id"]`, and `x-request-id` on the answer.
+
+    Anthropic's SDKs look for `request-id`.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -31,6 +34,8 @@ class RequestId:
         call_id = request.META["switchboard.call_id"] = new_call_id()
         response = self.get_response(request)
         response.headers["x-request-id"] = str(call_id)
+        if "HTTP_ANTHROPIC_VERSION" in request.META:
+            response.headers["request-id"] = str(call_id)
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 

@@ -116,7 +116,7 @@ class ProfileForm(forms.ModelForm):
             )
 
     def makes_key_pair(self) -> bool:
-        return self.provider.kind in key_pairs.KINDS and not self._values["secrets"].get(key_pairs.FIRST)
+        return self.provider.kind in key_pairs.KINDS and not self._values["secrets"].get(keypairs.FIRST)
 
     def _open(self) -> dict[str, Any]:
         profile: Profile = self.instance
@@ -202,7 +202,7 @@ class ProfileForm(forms.ModelForm):
         return cleaned
 
     def _make_key_pair(self) -> None:
-        secret = f"secret_{key_pairs.FIRST}"
+        secret = f"secret_{keypairs.FIRST}"
         if self.cleaned_data[secret]:
             self.add_error(secret, "Either enter a private key or have a pair generated.")
         elif not self.cleaned_data["setting_user"]:

@@ -1,4 +1,4 @@
-"""RSA key pairs with which an account proves who it is.
+"""RSA key pairs with which an account proves who it is, and what its administrator must run for one.
 
 Source: Snowflake documentation, "Authenticating Snowflake REST APIs with Snowflake"; its Python connector.
 """
@@ -7,12 +7,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 
 LEAST_BITS = 2048
+FIRST, SECOND = "private_key", "private_key_2"  # the names of the two secrets that hold one
+COLUMNS = {FIRST: "RSA_PUBLIC_KEY", SECOND: "RSA_PUBLIC_KEY_2"}
+UNQUOTED = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*")
+NO_ROLE = "YOUR_ROLE"  # where the profile names none
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A line of SQL, and what it is for."""
+
+    says: str
+    sql: str
 
 
 def load(pem: str, passphrase: str = "") -> RSAPrivateKey:
@@ -57,3 +71,27 @@ def fingerprint(key: RSAPrivateKey) -> str:
 
 def _public_der(key: RSAPrivateKey) -> bytes:
     return key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def statements(user: str, role: str, slot: str, line: str) -> tuple[Statement, ...]:
+    # A signed token names the user in capitals, whatever the case it was typed in.
+    who, which = quoted(user.upper()), quoted(as_stored(role)) if role else NO_ROLE
+    grant = f"GRANT DATABASE ROLE SNOWFLAKE.CORTEX_USER TO ROLE {which};"
+    made = [
+        Statement("Register the key with the user", f"ALTER USER {who} SET {COLUMNS[slot]}='{line}';"),
+        Statement("Let the user's default role use the models", grant),
+    ]
+    if role:
+        both = f"GRANT ROLE {which} TO USER {who};\nALTER USER {who} SET DEFAULT_ROLE = {which};"
+        made.append(Statement("Give the user this role, and make it the default one", both))
+    return tuple(made)
+
+
+def as_stored(name: str) -> str:
+    """Snowflake stores plain names in capitals; others only exist as they were quoted."""
+    return name.upper() if UNQUOTED.fullmatch(name) else name
+
+
+def quoted(name: str) -> str:
+    """An SQL identifier, safe whatever it holds."""
+    return '"' + name.replace('"', '""') + '"'

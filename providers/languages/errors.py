@@ -27,6 +27,15 @@ BY_STATUS: Mapping[int, Kind] = {
 }
 
 
+# How servers say with a 400 that the credential is wrong; a caller's own words may hold "API key" as well.
+NO_KEY = (
+    "invalid api key",
+    "incorrect api key",
+    "invalid x-api-key",
+    "api key not valid",
+    "bad api key",
+    "api key is ",
+)
 Meaning = Callable[[int, str], Kind | None]  # status and what was said, in lower case -> what it is
 
 
@@ -38,17 +47,17 @@ def read_error(
     Engines write `{"error": {...}}`, `{"error": "text"}`, `{"object": "error", ...}` or `{"detail": ...}`.
     The upstream's own words reach the caller only where they speak of the caller's request.
     """
-    message, code, param = _words(body)
+    message, type, code, param = _words(body)
     kind: Kind = BY_STATUS.get(status, "broken" if status >= 500 else "bad_request")
     said = f"{code or ''} {message}".lower()
     if meaning is not None and (meant := meaning(status, said)):
         kind, code = meant, None  # the upstream's own code means something else
-    elif status == 404 and not ("model" in said or "not_found_error" in said):
+    elif status == 404 and not ("model" in said or type == "not_found_error"):
         kind = "unsupported_path"
     elif status == 400 and "stream_options" in said:
         kind = "unsupported_field"
     elif status in (400, 413, 422):
-        if code in ("invalid_api_key", "invalid_authentication") or "api key" in said:
+        if code in ("invalid_api_key", "invalid_authentication") or any(words in said for words in NO_KEY):
             kind = "auth"
         elif code == "context_length_exceeded" or "context length" in said or "context window" in said:
             kind = "context_length"
@@ -67,22 +76,24 @@ def read_error(
     return ProviderError(sentence, kind=kind, upstream_status=status, param=param, code=code)
 
 
-def _words(body: bytes) -> tuple[str, str | None, str | None]:
+def _words(body: bytes) -> tuple[str, str, str | None, str | None]:
+    """Message, type, code and the field's name."""
     try:
         document = loads(body)
     except BadDocument:
-        return "", None, None
+        return "", "", None, None
     document = document[0] if isinstance(document, list) and document else document
     error = document.get("error", document) if isinstance(document, dict) else document
     error = error[0] if isinstance(error, list) and error else error
     if isinstance(error, str):
-        return error, None, None
+        return error, "", None, None
     if not isinstance(error, dict):
-        return "", None, None
+        return "", "", None, None
     message = error.get("message") or error.get("detail") or ""
-    code, param = error.get("code"), error.get("param")
+    type, code, param = error.get("type"), error.get("code"), error.get("param")
     return (
         message if isinstance(message, str) else dumps(message).decode(),
+        type if isinstance(type, str) else "",
         code if isinstance(code, str) else None,
         param if isinstance(param, str) else None,
     )

@@ -64,6 +64,7 @@ def test_a_whole_answer_of_claude_comes_under_the_routes_name(
     gateway.route("Our Claude", f"claude:{CLAUDE}")
     answer = client.messages.create(model="Our Claude", max_tokens=9, messages=GREETING)
     assert (answer.model, answer.stop_reason) == ("Our Claude", "end_turn")
+    assert gateway.row(answer._request_id)["route_name"] == "Our Claude"
     assert "anthropic-beta" not in claude.heard(CLAUDE).headers
 
 
