@@ -753,8 +753,12 @@ def reasons(language: Spoken) -> str:
                 if who not in found[cell.reason]:
                     found[cell.reason].append(who)
     return "\n".join(
-        every_provider.filled(f"* {', '.join(rows)}: {reason[0].lower()}{reason[1:]}") for reason, rows in found.items()
+        every_provider.filled(f"* {', '.join(rows)}: {within_a_sentence(reason)}") for reason, rows in found.items()
     )
+
+
+def within_a_sentence(reason: str) -> str:
+    return reason if reason.startswith("Ollama") else reason[0].lower() + reason[1:]
 
 
 def named(language: Spoken, row: str, cell: Nothing) -> list[str]:
