@@ -190,5 +190,4 @@ class StreamResponse(HttpResponseBase):
 
 def whole(body: bytes, headers: Mapping[str, str]) -> HttpResponse:
     """A body that is complete."""
-    length = {"Content-Length": str(len(body))}
-    return HttpResponse(body, content_type="application/json", headers={**headers, **length})
+    return HttpResponse(body, content_type="application/json", headers=dict(headers))

@@ -43,6 +43,8 @@ class ApiDoor(Door):
         response: Any = self.get_response(WSGIRequest(environ))
         for connection in connections.all(initialized_only=True):
             connection.close()
+        if not response.streaming:
+            response.headers["Content-Length"] = str(len(response.content))
         start_response(f"{response.status_code} {response.reason_phrase}", list(response.items()))
         return response if response.streaming else [response.content]
 

@@ -22,6 +22,7 @@ MESSAGES = b'"messages": [{"role": "user", "content": "Hello"}]'
 def refused(gateway: Gateway, answered: Answer, status: int, code: str | None = None) -> None:
     """An error in OpenAI's shape, and its one row."""
     assert answered.status == status, answered
+    assert answered.headers["content-length"] == str(len(answered.body))
     assert answered.error["type"]
     if code is not None:
         assert answered.error["code"] == code
