@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import lacking
 from tests.fakes.anthropic import KEY, FakeAnthropic
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.scenes import TWO_CALLS, Scene
+from tests.live.conftest import Drive
 from tests.live.server import Gateway
 
 SAID, SAID_TOKENS = "You said: Grüezi, Zürich", 4
 CITIES = ["Zürich", "Oslo"]
-SCRIPTS = Path(__file__).with_name("node_clients")
-
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the clients of the pinned versions."""
-    folder = tmp_path_factory.mktemp("node_clients")
-    for file in SCRIPTS.iterdir():
-        (folder / file.name).write_text(file.read_text())
-    try:
-        words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=180)
-    except (OSError, subprocess.SubprocessError):
-        lacking("npm and its registry")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -46,21 +28,8 @@ def server(live: Gateway) -> Iterator[FakeAnthropic]:
         yield server
 
 
-def drive(node: Path, script: str, gateway: Gateway, *words: str) -> Any:
-    done = subprocess.run(
-        ["node", script, gateway.url, gateway.key, *words],
-        cwd=node,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 @pytest.mark.parametrize("responses", [True, False], ids=["over Responses", "over Chat"])
-def test_openai_node_is_at_home(gateway: Gateway, upstream: FakeOpenAI, node: Path, responses: bool) -> None:
+def test_openai_node_is_at_home(gateway: Gateway, upstream: FakeOpenAI, drive: Drive, responses: bool) -> None:
     name, caller = "gpt-fake", "tools"
     if not responses:
         upstream.absent.add("/v1/responses")
@@ -68,7 +37,7 @@ def test_openai_node_is_at_home(gateway: Gateway, upstream: FakeOpenAI, node: Pa
         gateway.route(name, "fake:gpt-fake")
         gateway.route(caller, "fake:tools")
         gateway.noticed()
-    told = drive(node, "openai.mjs", gateway, name, caller)
+    told = drive("openai", gateway, name, caller)
     assert (told["chat"], told["streamed"], told["tokens"]) == (SAID, SAID, SAID_TOKENS)
     assert (told["response"], told["final"], told["counted"]) == (SAID, SAID, SAID_TOKENS)
     assert (told["first"], told["last"]) == ("response.created", "response.completed")
@@ -79,11 +48,11 @@ def test_openai_node_is_at_home(gateway: Gateway, upstream: FakeOpenAI, node: Pa
 
 
 def test_anthropics_sdk_for_node_is_at_home(
-    gateway: Gateway, server: FakeAnthropic, upstream: FakeOpenAI, node: Path
+    gateway: Gateway, server: FakeAnthropic, upstream: FakeOpenAI, drive: Drive
 ) -> None:
     server.forget()
     server.scene("claude-haiku-4-5", Scene(thinking="Hm.", signature="c2lnbmVk", calls=TWO_CALLS), Scene(text="Wet."))
-    told = drive(node, "anthropic.mjs", gateway, "Claude in Node", "tools")
+    told = drive("anthropic", gateway, "Claude in Node", "tools")
     assert server.complaints == []
     straight, translated = told["Claude in Node"], told["tools"]
     assert straight["calls"] == [json.loads(arguments) for _, _, arguments in TWO_CALLS]
@@ -96,8 +65,8 @@ def test_anthropics_sdk_for_node_is_at_home(
     assert told["refused"] == {"status": 404, "type": "not_found_error"}
 
 
-def test_the_vercel_ai_sdk_is_at_home(gateway: Gateway, node: Path) -> None:
-    told = drive(node, "vercel.mjs", gateway, "gpt-fake", "tools")
+def test_the_vercel_ai_sdk_is_at_home(gateway: Gateway, drive: Drive) -> None:
+    told = drive("vercel", gateway, "gpt-fake", "tools")
     assert (told["whole"], told["reason"], told["tokens"]) == (SAID, "stop", SAID_TOKENS)
     assert (told["streamed"], told["pieces"], told["counted"]) == (SAID, SAID_TOKENS, SAID_TOKENS)
     assert told["asked"] == CITIES * 2

@@ -5,21 +5,20 @@ from __future__ import annotations
 import base64
 import json
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import ollama
 import pytest
 import requests
 
-from tests.conftest import StartGateway, lacking
+from tests.conftest import StartGateway
 from tests.fakes.ollama import FakeOllama
 from tests.fakes.openai import KEY, PROMPT_TOKENS, FakeOpenAI, answer
 from tests.fakes.scenes import PICTURE, TWO_CALLS, Scene
 from tests.fakes.server import Gate
+from tests.live.conftest import Drive
 from tests.live.server import Gateway
 from tests.live.wire import Caller, call
 
@@ -451,35 +450,10 @@ def test_the_base_path_may_be_another(start_gateway: StartGateway) -> None:
 
 # -- ollama-js
 
-SCRIPT = Path(__file__).with_name("ollama_js") / "drive.mjs"
 
-
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ollama-js of the pinned version."""
-    folder = tmp_path_factory.mktemp("ollama_js")
-    for name in ("package.json", "drive.mjs"):
-        (folder / name).write_text(SCRIPT.with_name(name).read_text())
-    try:
-        words = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(words, cwd=folder, check=True, capture_output=True, timeout=120)
-    except (OSError, subprocess.SubprocessError):
-        lacking("npm and its registry")
-    return folder
-
-
-def test_ollama_js_is_at_home(gateway: Gateway, box: FakeOllama, node: Path) -> None:
+def test_ollama_js_is_at_home(gateway: Gateway, box: FakeOllama, drive: Drive) -> None:
     box.scene("everything", Scene(text="", calls=TWO_CALLS), SCENE)
-    done = subprocess.run(
-        ["node", "drive.mjs", gateway.url, gateway.key, PICTURE],
-        cwd=node,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+    told = drive("ollama", gateway, PICTURE)
     assert told["calls"] == [json.loads(said) for _, _, said in TWO_CALLS]
     assert told["streamed"] == {"text": SCENE.text, "thinking": SCENE.thinking, "tokens": SCENE.output_tokens}
     assert told["translated"] == SAID
