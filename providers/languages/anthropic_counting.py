@@ -11,7 +11,7 @@ from typing import Any
 from providers.conversation import FinishReason, Usage
 from providers.documents import dumps
 from providers.languages.anthropic_events import write_error
-from providers.languages.anthropic_requests import check_messages
+from providers.languages.anthropic_requests import check_messages, without_foreign_thoughts
 from providers.languages.errors import answer_document
 from providers.languages.fields import expect_model
 from providers.languages.language import Envelope, Fault, Language
@@ -41,7 +41,7 @@ class AnthropicCountTokens(Language):
         return dumps({"input_tokens": estimate(body)})
 
     def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
-        return {**body, "model": model}
+        return {**without_foreign_thoughts(body), "model": model}
 
     def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
         """To count takes no tokens, and none are to be guessed."""

@@ -42,6 +42,7 @@ from providers.languages.anthropic_messages import ANSWER_TOOL, AnthropicMessage
 from providers.languages.errors import answer_document
 from providers.languages.language import Stamp
 from providers.languages.openai_chat import OpenAIChat
+from providers.languages.registry import anthropic_count_tokens
 from providers.languages.thinking import claude_version
 from providers.wire.errors import CannotCarry, ProviderError
 from tests.fakes.anthropic import MESSAGES_FIELDS, check_messages_body, failing, message_events, message_whole, sse
@@ -955,6 +956,8 @@ def test_thoughts_of_others_do_not_go_straight_to_claude(thought: Json) -> None:
     }
     straight = MESSAGES.readdress(body, MESSAGES.peek(body), "claude-sonnet-4-5", True)
     assert [message["content"] for message in straight["messages"]] == ["Hi", [call], [result]]
+    counted = anthropic_count_tokens.readdress(body, anthropic_count_tokens.peek(body), "claude-sonnet-4-5", True)
+    assert counted["messages"] == straight["messages"]
     assert straight["thinking"] == {"type": "disabled"}, "Claude asks for the thoughts of a turn that goes on"
     signed = {**thought, "signature": "ErUBCkYIBxgCIkD=="}
     own = {**body, "messages": [body["messages"][0], {"role": "assistant", "content": [signed, call]}]}
