@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import gevent
 from django.conf import settings
+from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.request import UnreadablePostError
 from rest_framework.parsers import BaseParser
@@ -23,8 +24,10 @@ from gateway import errors
 from gateway.errors import ClientGone, TooLarge, fault
 from gateway.formats import AnyJSON, spool
 from gateway.relay import refusal_of
+from gateway.reply import Departure
 from gateway.views import InferenceView
 from profiles.models import Profile
+from profiles.secrets import SealBroken
 from providers.base import Target, UpstreamRequest
 from providers.languages.errors import read_error
 from providers.languages.language import BadRequest
@@ -39,7 +42,7 @@ log = logging.getLogger("switchboard.management")
 
 # A pull of a large model takes hours, and its digest is verified without a word.
 LONGEST, LONGEST_SILENCE = 86_400, 3_600  # seconds
-TOLD = (400, 404, 409, 413)  # statuses that mean the caller's request; the others are between us and the server
+TOLD = (400, 404, 409, 413, 500)  # statuses whose words are for the caller: Ollama gives 500 for a pull that fails
 
 
 class SpooledParser(BaseParser):
@@ -81,9 +84,10 @@ class Spooled:
 class Progress:
     """An upstream's lines as they come. Where they break off, and where they tell of an error, the last one says so."""
 
-    def __init__(self, response: client.Response) -> None:
+    def __init__(self, response: client.Response, departure: Departure) -> None:
         self._response = response
         self._frames = response.frames(NEWLINE)
+        self._departure = departure
         self._over = False
 
     def __iter__(self) -> Iterator[bytes]:
@@ -93,13 +97,18 @@ class Progress:
         if self._over:
             raise StopIteration
         target = self._response.target
+        self._departure.waiting = True
         try:
             line = next(self._frames)
-        except StopIteration:
+        except (StopIteration, ClientGone):
             self._over = True
-            raise
+            raise StopIteration from None
         except client.FAULTS as error:
             return self._end(client.fault(error, target))
+        finally:
+            self._departure.waiting = False
+        self._response.content_came()
+        self._departure.streaming = True
         if not line.startswith(b'{"error"'):
             return line
         return self._end(read_error(400, line, target.profile))
@@ -110,6 +119,7 @@ class Progress:
         return ollama_chat.write_error(fault(error), "") + b"\n"
 
     def close(self) -> None:
+        self._departure.stop()
         self._response.close()
 
 
@@ -123,28 +133,40 @@ class Management(InferenceView):
     _permissions = [HasManagementKey()]
 
     def hand_on(self, http: Request, work: str, digest: str = "") -> Any:
+        upload = http.data if isinstance(http.data, Spooled) else None
         target = account(http.META.get("HTTP_X_GATEWAY_PROFILE", ""))
         provider = Ollama()
         path = f"/api/{work}/{digest}".rstrip("/")
         headers = provider.headers(target)
         if kind := http.META.get("CONTENT_TYPE"):
             headers["Content-Type"] = kind
-        upload = http.data if isinstance(http.data, Spooled) else None
         request = UpstreamRequest(str(http.method), provider.url(target, path), headers, upload=upload)
         asked = {"key": key_of(http).prefix, "profile": target.profile, "asked": f"{http.method} {path}"}
         log.info("management", extra=asked)
-        response = client.send(request, target, stream=True)
+        departure = Departure(http.META)
+        departure.heartbeat = ollama_chat.heartbeat
+        departure.start()
+        try:
+            response = client.send(request, target, stream=True)
+            if 200 <= response.status < 300 and response.content_type == ollama_chat.stream_type:
+                return StreamingHttpResponse(Progress(response, departure), content_type=ollama_chat.stream_type)
+            answer = self.whole(response, http)
+        except BaseException:
+            departure.stop()
+            raise
+        departure.stop()
+        return answer
+
+    head = post = delete = hand_on
+
+    def whole(self, response: client.Response, http: Request) -> HttpResponse:
         if not 200 <= response.status < 300:
             return self.refusal(response, http)
-        if response.content_type == ollama_chat.stream_type:
-            return StreamingHttpResponse(Progress(response), content_type=ollama_chat.stream_type)
         try:
             body = response.read()
         finally:
             response.close()
         return HttpResponse(body, status=response.status, content_type=response.header("content-type") or "text/plain")
-
-    head = post = delete = hand_on
 
     def refusal(self, response: client.Response, http: Request) -> HttpResponse:
         if http.method == "HEAD" and response.status == 404:
@@ -158,12 +180,15 @@ class Management(InferenceView):
 
 
 def account(named: str) -> Target:
-    """The account that lets management keys in, opened. Raises KeyMayNot or BadRequest."""
-    allowing = {
-        profile.name: profile
-        for profile in Profile.objects.filter(kind=Ollama.kind, enabled=True)
-        if profile.settings.get("management") == "allowed"
-    }
+    """The account that lets management keys in, opened. Raises KeyMayNot, BadRequest or ProviderError."""
+    try:
+        allowing = {
+            profile.name: profile
+            for profile in Profile.objects.filter(kind=Ollama.kind, enabled=True)
+            if profile.settings.get("management") == "allowed"
+        }
+    finally:
+        connection.close()  # the call may last for hours
     if not allowing:
         raise KeyMayNot(
             "No account lets models be managed through this gateway. Its page in the admin has the field Management.",
@@ -172,5 +197,11 @@ def account(named: str) -> Target:
     if named not in allowing and (named or len(allowing) > 1):
         names = ", ".join(sorted(allowing))
         raise BadRequest(f"Say in the header X-Gateway-Profile whose models are meant: {names}.", "X-Gateway-Profile")
-    target = allowing[named or next(iter(allowing))].open()
+    profile = allowing[named or next(iter(allowing))]
+    try:
+        target = profile.open()
+    except SealBroken as error:
+        log.error("profile_cannot_be_opened", extra={"profile": profile.name})
+        sentence = f"The credentials of '{profile.name}' cannot be opened. Ask your administrator."
+        raise ProviderError(sentence, kind="unavailable") from error
     return replace(target, first_event_timeout=LONGEST_SILENCE, idle_timeout=LONGEST_SILENCE, total_timeout=LONGEST)

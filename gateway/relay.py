@@ -17,7 +17,7 @@ from gateway.reply import Departure, Reply, StreamResponse, whole
 from profiles import routing, tokens
 from profiles.routing import Lane
 from providers import capabilities, streams
-from providers.base import Provider, Target, UpstreamRequest
+from providers.base import Provider, Target
 from providers.conversation import Answer, Usage
 from providers.languages.errors import answer_document
 from providers.languages.language import EmbeddingLanguage, Language, Stamp
@@ -81,7 +81,8 @@ def ask(asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
                 call.attempt_failed(error.kind, error.upstream_status)
                 failure = error
                 if error.kind == "unsupported_path" and lane.language is not None:
-                    not_spoken.add(lane.language.name)
+                    if error.upstream_status not in (400, 422):  # those speak of this request alone
+                        not_spoken.add(lane.language.name)
                     continue
                 if not error.retryable:
                     raise
@@ -129,9 +130,14 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     A token that the upstream refuses is renewed, and the request sent `again`, once.
     """
     deployment, learned = lane.deployment, lane.deployment.learned
-    target = tokens.attached(deployment) if deployment.needs_login else deployment.target
     unstreamed = "streaming" in deployment.lacks
-    request = written(lane, language, asked, target)
+    body = body_for(lane, language, asked)  # before the login: who is refused for it costs none
+    target = tokens.attached(deployment) if deployment.needs_login else deployment.target
+    if asked.form is not None:
+        form = asked.form.readdressed(deployment.upstream_model)
+        request = deployment.provider.upload(target, lane.path, form)
+    else:
+        request = deployment.provider.request(target, lane.path, body, asked.passed if lane.straight else {})
     call.attempt(lane)
     response = client.send(request, target, asked.envelope.stream and not unstreamed)
     if header := deployment.provider.node_header:
@@ -150,18 +156,15 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     return send(lane, language, asked, call, again)
 
 
-def written(lane: Lane, language: Language, asked: Asked, target: Target) -> UpstreamRequest:
+def body_for(lane: Lane, language: Language, asked: Asked) -> dict[str, Any]:
     """What the upstream is sent: the caller's body under another name, or one in another language."""
-    provider, model, learned = lane.deployment.provider, lane.deployment.upstream_model, lane.deployment.learned
-    if asked.form is not None:
-        return provider.upload(target, lane.path, asked.form.readdressed(model))
+    learned = lane.deployment.learned
     if lane.straight:
-        body = language.readdress(asked.body, asked.envelope, model, not learned.refuses_usage)
-        return provider.request(target, lane.path, body, asked.passed)
+        return language.readdress(asked.body, asked.envelope, lane.deployment.upstream_model, not learned.refuses_usage)
     body = asked.written_in(language, lane.deployment)
     if learned.refuses_usage:
         body.pop("stream_options", None)
-    return provider.request(target, lane.path, body)
+    return body
 
 
 def refusal_of(response: client.Response, provider: Provider, target: Target) -> ProviderError:
@@ -263,9 +266,9 @@ def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: 
 def at_once(lane: Lane, asked: Asked, call: Call) -> HttpResponseBase:
     """The answer to a request for nothing: no upstream has to be asked."""
     call.usage = Usage()
-    written = asked.language.write_nothing(asked.body, stamp(lane, asked, call))
+    said = asked.language.write_nothing(asked.body, stamp(lane, asked, call))
     call.close(Ending.COMPLETED, 200)
-    return whole(written, asked.headers)
+    return whole(said, asked.headers)
 
 
 def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> HttpResponseBase:
@@ -275,9 +278,9 @@ def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> Htt
         call.attempt(lane)
         vectors = provider.embed(asked.embedding, target)
         call.usage = vectors.usage
-        written = asked.language.write_embeddings(vectors, asked.embedding, stamp(lane, asked, call))
+        said = asked.language.write_embeddings(vectors, asked.embedding, stamp(lane, asked, call))
         call.close(Ending.COMPLETED, 200)
-        return whole(written, headers_of(lane, asked))
+        return whole(said, headers_of(lane, asked))
     pause: Callable[[float], None] = gevent.sleep
     events = provider.answer(asked.request, target, pause)
     call.attempt(lane)
@@ -285,16 +288,16 @@ def by_itself(lane: Lane, asked: Asked, call: Call, departure: Departure) -> Htt
         return begin(TranslatedStream(ReadyEvents(events), writer(lane, asked, call)), lane, asked, call, departure)
     answer = Answer.collect(events)
     call.usage = answer.usage
-    written = asked.language.write_answer(answer, stamp(lane, asked, call), asked.request)
+    said = asked.language.write_answer(answer, stamp(lane, asked, call), asked.request)
     call.close(Ending.COMPLETED, 200)
-    return whole(written, headers_of(lane, asked))
+    return whole(said, headers_of(lane, asked))
 
 
-def estimate(written: bytes, asked: Asked, call: Call) -> HttpResponseBase:
+def estimate(said: bytes, asked: Asked, call: Call) -> HttpResponseBase:
     """What the gateway says itself where no upstream could; it takes no tokens."""
     call.usage = Usage()
     call.close(Ending.COMPLETED, 200)
-    return whole(written, {**asked.headers, "x-gateway-estimated": "true"})
+    return whole(said, {**asked.headers, "x-gateway-estimated": "true"})
 
 
 def shown_model(lane: Lane, asked: Asked) -> str | None:

@@ -1,4 +1,4 @@
-"""What /openapi.json says of the inference endpoints: shapes in the words of the references of OpenAI and Ollama."""
+"""What /openapi.json says of the inference endpoints: shapes as the references of their makers have them."""
 
 from __future__ import annotations
 

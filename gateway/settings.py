@@ -212,6 +212,7 @@ CORS_ALLOW_HEADERS = [
     "openai-project",
     "openai-beta",
     "anthropic-version",
+    "x-gateway-profile",
     "anthropic-beta",
     "anthropic-dangerous-direct-browser-access",
     *(

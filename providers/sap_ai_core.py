@@ -193,6 +193,8 @@ class SAPAICore(Provider):
         return UpstreamRequest(request.method, request.url, {**request.headers, "Accept": accept}, request.body)
 
     def leaves_out(self, path: str, body: Mapping[str, Any]) -> list[str]:
+        if not path.endswith("/invoke"):
+            return []
         return [name for name in body if name not in INVOKE_FIELDS | IN_THE_ADDRESS]
 
     def needs_login(self, target: Target) -> bool:

@@ -90,7 +90,7 @@ class Call:
         journal.opened({**self._opened, "worker": board.worker.id, "size": self.size if self.estimates else 0})
 
     def attempt_failed(self, error: str, status: int | None) -> None:
-        if self.attempts:
+        if self.attempts and "error" not in self.attempts[-1]:  # a login that fails is no attempt
             self.attempts[-1] |= {"error": error, "status": status, "ms": self._elapsed_ms()}
 
     def answered_by(self, node: str) -> None:

@@ -5,6 +5,7 @@ Source of the wire facts: Anthropic API reference, Messages, tool use, extended 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
@@ -56,6 +57,7 @@ WORDS: Mapping[str, str] = {
 }
 # Fields that change what the answer is. Whoever cannot carry them refuses; all others may be dropped.
 INDISPENSABLE = frozenset(("container", "mcp_servers"))
+CLEARS = re.compile("clear_thinking_")  # Anthropic API reference, context editing
 
 
 def peek(body: Mapping[str, Any]) -> Envelope:
@@ -66,7 +68,7 @@ def peek(body: Mapping[str, Any]) -> Envelope:
         raise BadRequest("'max_tokens' is required: how many tokens the answer may have.", "max_tokens")
     if limit < 0:
         raise BadRequest("'max_tokens' must not be negative.", "max_tokens")
-    user = (expect_object(body, "metadata") or {}).get("user_id")
+    user = expect_object(body, "metadata").get("user_id")
     if user is not None and not isinstance(user, str):
         raise BadRequest("'metadata.user_id' must be a string.", "metadata.user_id")
     stream = expect_flag(body, "stream")
@@ -118,15 +120,16 @@ def clamp(body: dict[str, Any], limit: int) -> tuple[dict[str, Any], str | None]
     thinking = body.get("thinking")
     tokens = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
     if isinstance(tokens, int) and tokens >= limit:
-        enough = limit > LEAST_BUDGET
-        kept = {**body["thinking"], "budget_tokens": max(LEAST_BUDGET, limit // 2)}
-        lowered["thinking"] = kept if enough else {"type": "disabled"}
+        if limit <= LEAST_BUDGET:
+            return without_thinking(lowered), "max_tokens"
+        lowered["thinking"] = {**body["thinking"], "budget_tokens": max(LEAST_BUDGET, limit // 2)}
     return lowered, "max_tokens"
 
 
 def without_foreign_thoughts(body: dict[str, Any]) -> dict[str, Any]:
     """The body without thoughts that Claude has not signed, which it refuses: another upstream had them, before the
-    caller or the gateway chose this one. Where such a turn has not ended, it is too late to think."""
+    caller or the gateway chose this one. A turn that goes on must begin with thoughts where a budget is set for them,
+    so that it goes on without."""
     messages = body["messages"]
     if not any(_has_foreign_thoughts(message) for message in messages):
         return body
@@ -136,9 +139,28 @@ def without_foreign_thoughts(body: dict[str, Any]) -> dict[str, Any]:
             message = {**message, "content": [block for block in message["content"] if not _is_foreign(block)]}
         if message.get("content") != []:
             kept.append(message)
+    body = {**body, "messages": kept}
     last_turn = [message for message in messages if message["role"] == "assistant"][-1]
-    late = _has_foreign_thoughts(last_turn) and "thinking" in body
-    return {**body, "messages": kept} | ({"thinking": {"type": "disabled"}} if late else {})
+    goes_on = messages[-1]["role"] == "assistant" or _holds(messages[-1], "tool_result")
+    match body.get("thinking"):
+        case {"type": "enabled"} if goes_on and _has_foreign_thoughts(last_turn):
+            return without_thinking(body)
+    return body
+
+
+def without_thinking(body: dict[str, Any]) -> dict[str, Any]:
+    """As the models do that think only when told to. What clears thoughts is refused where none are had."""
+    body = {name: value for name, value in body.items() if name != "thinking"}
+    managed = body.get("context_management")
+    if isinstance(managed, dict) and isinstance(edits := managed.get("edits"), list):
+        left = [edit for edit in edits if not (isinstance(edit, dict) and CLEARS.match(text_in(edit, "type")))]
+        body["context_management"] = {**managed, "edits": left}
+    return body
+
+
+def _holds(message: Mapping[str, Any], kind: str) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(isinstance(block, dict) and block.get("type") == kind for block in content)
 
 
 def _has_foreign_thoughts(message: Mapping[str, Any]) -> bool:
@@ -328,7 +350,7 @@ def _stop(value: object) -> tuple[str, ...]:
 def _json_format(body: Mapping[str, Any]) -> JSONFormat | None:
     """`output_format` is the older name."""
     for name, wish in (
-        ("output_config.format", (expect_object(body, "output_config") or {}).get("format")),
+        ("output_config.format", expect_object(body, "output_config").get("format")),
         ("output_format", body.get("output_format")),
     ):
         match wish:
@@ -343,10 +365,10 @@ def _json_format(body: Mapping[str, Any]) -> JSONFormat | None:
 def _effort(body: Mapping[str, Any]) -> str | None:
     """How much to think, where the caller says it. To leave it to the model, as adaptive thinking does, and not to
     think at all, as is usual here, are what other upstreams do unasked: not all of them know the words."""
-    stated = (expect_object(body, "output_config") or {}).get("effort")
+    stated = expect_object(body, "output_config").get("effort")
     if stated is not None and not isinstance(stated, str):
         raise BadRequest("'output_config.effort' must be a string.", "output_config.effort")
-    thinking = expect_object(body, "thinking") or {}
+    thinking = expect_object(body, "thinking")
     match thinking.get("type"):
         case "disabled":
             return None

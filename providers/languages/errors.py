@@ -32,9 +32,12 @@ NO_KEY = (
     "invalid api key",
     "incorrect api key",
     "invalid x-api-key",
+    "valid api key",
+    "no api key provided",
     "api key not valid",
-    "bad api key",
-    "api key is ",
+    "api key not found",
+    "api key expired",
+    "api key missing",
 )
 Meaning = Callable[[int, str], Kind | None]  # status and what was said, in lower case -> what it is
 

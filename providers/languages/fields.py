@@ -73,11 +73,12 @@ def expect_usage_wish(body: Mapping[str, Any]) -> bool:
     return bool(options.get("include_usage"))
 
 
-def expect_object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
+def expect_object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object that may be left out."""
     value = body.get(name)
     if value is not None and not isinstance(value, dict):
         raise BadRequest(f"'{name}' must be an object.", name)
-    return value
+    return value or {}
 
 
 def expect_function(function: object, at: str) -> Tool:

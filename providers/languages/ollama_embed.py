@@ -13,9 +13,8 @@ from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, U
 from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.errors import answer_document
-from providers.languages.fields import expect_count, expect_model, expect_text, vector_of
+from providers.languages.fields import expect_count, expect_model, expect_object, expect_text, vector_of
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
-from providers.languages.ollama_fields import expect_object
 from providers.languages.ollama_records import SECOND, OllamaLanguage, usage_in
 from providers.wire.errors import CannotCarry, ProviderError
 

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from providers.capabilities import Capability, Needs
 from providers.conversation import Answer, ChatRequest, FinishReason, Image, JSONFormat, Message, Tool, Usage
-from providers.languages.fields import expect_model, expect_number, expect_stop, expect_whole
+from providers.languages.fields import expect_model, expect_number, expect_object, expect_stop, expect_whole
 from providers.languages.language import BadRequest, Envelope, Stamp, Tap, Writer
 from providers.languages.messages import data_url
 from providers.languages.ollama_records import (
@@ -175,13 +175,6 @@ def expect_stream(body: Mapping[str, Any]) -> bool:
     if value is not None and not isinstance(value, bool):
         raise BadRequest("'stream' must be true or false.", "stream")
     return value is not False
-
-
-def expect_object(body: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = body.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise BadRequest(f"'{name}' must be an object.", name)
-    return value or {}
 
 
 def expect_list(body: Mapping[str, Any], name: str, at: str = "") -> list[Any]:

@@ -53,7 +53,7 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
             dimensions=expect_count(body, "dimensions"),
             user=envelope.user,
             language=self.family,
-            extras={name: value for name, value in body.items() if name not in READ},
+            extras={name: value for name, value in body.items() if name not in READ and value is not None},
         )
 
     def write_embeddings(self, answer: Embeddings, request: EmbeddingRequest, stamp: Stamp) -> bytes:
@@ -104,7 +104,10 @@ def _inputs(value: str | list[Any]) -> tuple[str | tuple[int, ...], ...]:
 
 def _encode(vector: tuple[float, ...], encoding: str) -> str | list[float]:
     if encoding == "base64":
-        return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+        try:
+            return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode("ascii")
+        except (struct.error, OverflowError) as error:
+            raise ProviderError("The upstream sent a vector with a number that is too large.", kind="broken") from error
     return list(vector)
 
 

@@ -43,7 +43,7 @@ from providers.languages.openai_responses_items import (
     status_of,
     text_part,
 )
-from providers.languages.openai_responses_tools import Origins
+from providers.languages.openai_responses_tools import Origins, flat_name
 from providers.wire.errors import ProviderError
 from providers.wire.frames import sse_data
 
@@ -185,7 +185,8 @@ class ResponsesWriter(Writer):
 
     def _end_all(self) -> bytes:
         """What is still open ends with the answer, and as incomplete as it."""
-        frames = b"".join(self._call(event, ending=True) for event in [*self._nameless.values()])
+        held, self._nameless = [*self._nameless.values()], {}
+        frames = b"".join(self._call(event, ending=True) for event in held)
         status = status_of(self._reason)
         for call in self._open_calls:
             frames += self._end_call(call, status)
@@ -287,7 +288,8 @@ class ResponsesReader(Reader):
         arguments = text_in(item, "arguments")
         if arguments:
             self._heard.add(index)
-        return [ToolCallDelta(self._calls[index], text_in(item, "call_id"), text_in(item, "name"), arguments)]
+        name = flat_name(text_in(item, "namespace"), text_in(item, "name"))
+        return [ToolCallDelta(self._calls[index], text_in(item, "call_id"), name, arguments)]
 
     def _done(self, index: int, item: Mapping[str, Any]) -> list[Event]:
         """What has not come in pieces: a signature, an item of another kind, and all that comes whole from some."""

@@ -15,7 +15,7 @@ from providers.documents import dumps, loads
 from providers.languages.errors import failure_in
 from providers.languages.fields import count_in, object_in, objects_in, text_in
 from providers.languages.language import Stamp
-from providers.languages.openai_responses_tools import Origins, free_text
+from providers.languages.openai_responses_tools import Origins, flat_name, free_text
 from providers.wire.errors import ProviderError
 
 NAME = "openai_responses"
@@ -57,7 +57,8 @@ def unsealed(content: object) -> Thinking | None:
 
 def is_ours(item: Mapping[str, Any]) -> bool:
     """Whether a thought was put into words here: servers of this language refuse what they have not written."""
-    return item.get("type") == "reasoning" and OURS.fullmatch(text_in(item, "id")) is not None
+    sealed_here = text_in(item, "encrypted_content").startswith(SEAL)
+    return item.get("type") == "reasoning" and (sealed_here or OURS.fullmatch(text_in(item, "id")) is not None)
 
 
 def signature_of(item: Mapping[str, Any]) -> str | None:
@@ -257,5 +258,6 @@ def parts_of(item: Mapping[str, Any]) -> list[Part]:
             thinking = Thinking(thought_in(item), signature_of(item))
             return [thinking] if thinking.text or thinking.signature else []
         case "function_call":
-            return [ToolCall(text_in(item, "call_id"), text_in(item, "name"), text_in(item, "arguments"))]
+            name = flat_name(text_in(item, "namespace"), text_in(item, "name"))
+            return [ToolCall(text_in(item, "call_id"), name, text_in(item, "arguments"))]
     return [Opaque(NAME, item)]

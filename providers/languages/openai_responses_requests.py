@@ -106,13 +106,19 @@ def needs(body: Mapping[str, Any]) -> Needs:
             parts = item.get(field)
             if isinstance(parts, list) and any(isinstance(p, dict) and p.get("type") == "input_image" for p in parts):
                 found["images"] = f"input[{index}].{field}"
+        if item.get("type") == "additional_tools" and item.get("tools"):
+            found["tools"] = f"input[{index}].tools"
     return found
 
 
 def parse(body: Mapping[str, Any]) -> ChatRequest:
     """Raises BadRequest or CannotCarry."""
     envelope = peek(body)
-    extras = {name: value for name, value in body.items() if name not in READ and value is not None}
+    extras = {
+        name: value
+        for name, value in body.items()
+        if name not in READ and value is not None and not name.startswith(HOSTED)
+    }
     if body.get("user") and body.get("safety_identifier"):
         extras["safety_identifier"] = body["safety_identifier"]
     declared = read_tools(body)

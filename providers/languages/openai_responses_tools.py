@@ -78,8 +78,8 @@ def _read(tools: object, at: str, read: Declared, namespace: Json | None = None)
     for index, tool in enumerate(tools or ()):
         match tool:
             case {"type": "function" | "custom" as kind, "name": str(name)}:
-                if namespace is not None or kind == "custom":
-                    name = flat_name(namespace["name"] if namespace else "", name)
+                name = flat_name(namespace["name"] if namespace else "", name)
+                if namespace is not None or kind == "custom" or name != tool["name"]:
                     read.origins[name] = Origin(tool, namespace)
                 read.functions.append(_function(name, tool, f"{at}[{index}]"))
             case {"type": "namespace", "name": str(), "tools": list(inner)} if namespace is None:
@@ -103,7 +103,7 @@ def _with_grammar(tool: Mapping[str, Any]) -> str | None:
         case {"type": "grammar", "syntax": str(syntax), "definition": str(grammar)}:
             said = f"The input must follow this {syntax} grammar:\n{grammar}"
             return "\n\n".join(filter(None, (text_in(tool, "description"), said)))
-    return tool.get("description")
+    return text_in(tool, "description") or None
 
 
 def flat_name(namespace: str, name: str) -> str:
@@ -124,7 +124,7 @@ def read_choice(choice: object) -> ToolChoice | None:
         case {"type": "function" | "custom", "namespace": str(namespace), "name": str(name)}:
             return ToolChoice("tool", flat_name(namespace, name))
         case {"type": "function" | "custom", "name": str(name)}:
-            return ToolChoice("tool", name)
+            return ToolChoice("tool", flat_name("", name))
     raise BadRequest("'tool_choice' must be auto, none, required, or name a tool.", "tool_choice")
 
 

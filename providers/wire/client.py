@@ -194,7 +194,7 @@ def _head(request: UpstreamRequest, url: SplitResult, target: Target) -> bytes:
         lines.append(f"Proxy-Authorization: {_basic(proxy)}")
     lines.append(f"Content-Length: {len(request.body if request.upload is None else request.upload)}")
     text = "\r\n".join(lines)
-    # Names and values come from operators, never from callers; a line break in one would be a second header.
+    # A line break in a name or a value would be a second header.
     if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or " " in path or "\0" in text:
         raise ValueError("a character that no header or address may have")
     return (text + "\r\n\r\n").encode("latin-1")

@@ -3,7 +3,8 @@
     with FakeOllamaStore() as store:
         ...                     # ask http://127.0.0.1:PORT/api/pull for "mistral"; `store.capabilities` has it then
 
-A pull of "nowhere" fails after its first line; one of "endless" goes on until the caller leaves.
+A pull of "nowhere" fails after its first line; one of "endless" goes on until the caller leaves, one of "silent" says
+nothing until then.
 """
 
 from __future__ import annotations
@@ -50,10 +51,14 @@ class FakeOllamaStore(FakeOllama):
     def _pull(self, body: Json) -> Behaviour:
         name = short(body["model"])
         begun = {"status": "pulling manifest"}
+        if name == "nowhere" and body.get("stream") is False:
+            return lambda exchange: exchange.json(500, {"error": "pull model manifest: file does not exist"})
         if name == "nowhere":
             return lines(begun, {"error": f"pull model manifest: file does not exist {self.key}".rstrip()})
         if name == "endless":
             return endless
+        if name == "silent":
+            return silent
         self.capabilities[name] = {"completion"}
         pulled = {"status": "pulling 0000", "digest": DIGEST, "total": 100}
         told = (begun, {**pulled, "completed": 10}, {**pulled, "completed": 100}, {"status": "success"})
@@ -96,6 +101,14 @@ def endless(exchange: Exchange) -> None:
     while True:
         exchange.frame(dump({"status": "pulling 0000", "total": 1 << 40, "completed": 1}) + b"\n")
         exchange.server.stopping.wait(0.02)
+
+
+def silent(exchange: Exchange) -> None:
+    """Verifies a digest, say: not a word until the caller leaves."""
+    if exchange.body.get("stream", True):
+        exchange.head(200, "application/x-ndjson")
+        exchange.frame(dump({"status": "verifying sha256 digest"}) + b"\n")
+    exchange.hang()
 
 
 def empty(status: int) -> Behaviour:

@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import StartGateway
 from tests.every_language import Messages, Responses, Said, Spoken, frames_of
 from tests.every_provider import BY_NAME, Bench, System, bench
+from tests.fakes import openai
 from tests.fakes.scenes import TWO_CALLS, Scene
 from tests.fakes.server import Json
 from tests.live import wire
@@ -262,6 +263,20 @@ def test_a_model_that_cannot_think_is_not_told_to(at: Bench) -> None:
     assert said.text == DONE.text
     assert said.headers["x-gateway-dropped"] == "thinking"
     assert "reasoning_effort" not in at.heard(CHATTING)[-1].body
+
+
+def test_words_of_one_caller_change_nothing_for_the_others(at: Bench) -> None:
+    """A server that quotes a wrong value is not taken for one that does not speak the language."""
+    at.fakes["openai"].absent.clear()
+    quoted = "'type' of tool must be 'function'"
+    at.fakes["openai"].script(CHATTING.model, openai.refusal(400, f"Invalid value: {quoted}."), openai.answer())
+    for _ in range(2):
+        body = {"model": CHATTING.slug, "messages": [{"role": "user", "content": "Hi"}], "service_tier": quoted}
+        wire.call(at.gateway, wire.CHAT, body)
+    at.forget()
+    for _ in range(6):  # both workers
+        assert wire.call(at.gateway, wire.CHAT, wire.chat(CHATTING.slug)).status == 200
+    assert {heard.path for heard in at.heard(CHATTING)} == {wire.CHAT}
 
 
 # ---------------------------------------------------------------------------------------------------- Codex

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import ollama
@@ -112,6 +113,40 @@ def test_a_pull_that_fails_in_the_middle_says_so(client: ollama.Client) -> None:
         for each in client.pull("nowhere", stream=True):
             told.append(each.status)
     assert told == ["pulling manifest"]
+
+
+def test_a_pull_without_progress_that_fails_says_why(client: ollama.Client) -> None:
+    with pytest.raises(ollama.ResponseError, match="file does not exist") as refusal:
+        client.pull("nowhere")
+    assert refusal.value.status_code == 500
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_leaves_while_nothing_is_said_ends_the_pull(
+    gateway: Gateway, steward: str, store: FakeOllamaStore, stream: bool
+) -> None:
+    with Caller(gateway) as caller:
+        caller.ask("/api/pull", {"model": "silent", "stream": stream}, authorization=f"Bearer {steward}")
+        heard = store.heard("silent")
+        if stream:
+            assert caller.head()[0] == 200
+    assert heard.left.wait(5)
+
+
+def test_calls_that_wait_keep_no_connection_to_the_database(
+    start_gateway: StartGateway, store: FakeOllamaStore, postgres: str
+) -> None:
+    store.forget()
+    gateway = start_gateway(DATABASE_URL=postgres, DATABASE_POOL="2", WEB_CONCURRENCY="1")
+    gateway.manage("connect", "ollama", "box", "--set", f"url={store.url}", "--set", "management=allowed")
+    printed = gateway.manage("apikey", "create", "admin", "steward", "--management").stdout
+    bearer = f"Bearer {next(word for word in printed.split() if word.startswith('sk-sb-'))}"
+    with ExitStack() as waiting:
+        for number in range(1, 6):
+            caller = waiting.enter_context(Caller(gateway))
+            caller.ask("/api/pull", {"model": "silent", "stream": False}, authorization=bearer)
+            store.heard("silent", number)
+        assert call(gateway, "/api/tags", None, "GET", authorization="Bearer sk-sb-nobody").status == 401
 
 
 def test_who_leaves_ends_the_pull(gateway: Gateway, steward: str, store: FakeOllamaStore) -> None:

@@ -939,26 +939,53 @@ THOUGHTS_OF_OTHERS = [
 ]
 
 
+CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
+RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "It rains."}
+CLEARING = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}, {"type": "clear_tool_uses_20250919"}]}
+BUDGET = {"type": "enabled", "budget_tokens": 4000}
+
+
+def straight(body: Json) -> Json:
+    return MESSAGES.readdress(body, MESSAGES.peek(body), "claude-sonnet-4-5", True)
+
+
+def conversation(*turns: Json, **more: Any) -> Json:
+    return {"model": "smart", "max_tokens": 9000, "messages": [{"role": "user", "content": "Hi"}, *turns], **more}
+
+
 @pytest.mark.parametrize("thought", THOUGHTS_OF_OTHERS)
 def test_thoughts_of_others_do_not_go_straight_to_claude(thought: Json) -> None:
-    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {}}
-    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "It rains."}
-    body: Json = {
-        "model": "smart",
-        "max_tokens": 9000,
-        "thinking": {"type": "enabled", "budget_tokens": 4000},
-        "messages": [
-            {"role": "user", "content": "Hi"},
-            {"role": "assistant", "content": [thought]},
-            {"role": "assistant", "content": [thought, call]},
-            {"role": "user", "content": [result]},
-        ],
-    }
-    straight = MESSAGES.readdress(body, MESSAGES.peek(body), "claude-sonnet-4-5", True)
-    assert [message["content"] for message in straight["messages"]] == ["Hi", [call], [result]]
+    turns = ({"role": "assistant", "content": [thought]}, {"role": "assistant", "content": [thought, CALL]})
+    body = conversation(*turns, {"role": "user", "content": [RESULT]}, thinking=BUDGET, context_management=CLEARING)
+    sent = straight(body)
+    assert [message["content"] for message in sent["messages"]] == ["Hi", [CALL], [RESULT]]
+    assert "thinking" not in sent, "Claude asks for the thoughts of a turn that goes on"
+    assert sent["context_management"] == {"edits": CLEARING["edits"][1:]}, "nothing is there to be cleared"
     counted = anthropic_count_tokens.readdress(body, anthropic_count_tokens.peek(body), "claude-sonnet-4-5", True)
-    assert counted["messages"] == straight["messages"]
-    assert straight["thinking"] == {"type": "disabled"}, "Claude asks for the thoughts of a turn that goes on"
-    signed = {**thought, "signature": "ErUBCkYIBxgCIkD=="}
-    own = {**body, "messages": [body["messages"][0], {"role": "assistant", "content": [signed, call]}]}
-    assert MESSAGES.readdress(own, MESSAGES.peek(own), "c", True) == {**own, "model": "c"}
+    assert counted["messages"] == sent["messages"]
+    assert "thinking" in body, "the caller's own body stays as it was, for the next deployment"
+
+
+@pytest.mark.parametrize(
+    ("thinking", "last"),
+    [({"type": "adaptive"}, [RESULT]), (BUDGET, "And tomorrow?"), (BUDGET, [{"type": "text", "text": "And then?"}])],
+    ids=["Claude decides", "a next question", "a next question in a block"],
+)
+def test_thinking_goes_on_where_claude_does_not_ask_for_thoughts(thinking: Json, last: Any) -> None:
+    turn = {"role": "assistant", "content": [THOUGHTS_OF_OTHERS[0], CALL]}
+    body = conversation(turn, {"role": "user", "content": last}, thinking=thinking, context_management=CLEARING)
+    sent = straight(body)
+    assert sent["messages"][1]["content"] == [CALL]
+    assert (sent["thinking"], sent["context_management"]) == (thinking, CLEARING)
+
+
+def test_claudes_own_thoughts_go_straight_back() -> None:
+    signed = {**THOUGHTS_OF_OTHERS[0], "signature": "ErUBCkYIBxgCIkD=="}
+    body = conversation({"role": "assistant", "content": [signed, CALL]}, {"role": "user", "content": [RESULT]})
+    assert straight(body) == {**body, "model": "claude-sonnet-4-5"}
+
+
+def test_a_limit_too_low_to_think_takes_what_clears_thoughts_along() -> None:
+    lowered, what = MESSAGES.clamp(conversation(thinking=BUDGET, context_management=CLEARING), 1000)
+    assert (what, lowered["max_tokens"], "thinking" in lowered) == ("max_tokens", 1000, False)
+    assert lowered["context_management"] == {"edits": CLEARING["edits"][1:]}

@@ -303,7 +303,7 @@ def test_what_a_request_needs_of_a_model_is_told_by_its_fields(fields: Json, fou
         (4096, {"type": "enabled", "budget_tokens": 4096}, 4096, {"type": "enabled", "budget_tokens": 2048}),
         (4096, {"type": "enabled", "budget_tokens": 4095}, 4096, {"type": "enabled", "budget_tokens": 4095}),
         (1025, {"type": "enabled", "budget_tokens": 2000}, 1025, {"type": "enabled", "budget_tokens": 1024}),
-        (1024, {"type": "enabled", "budget_tokens": 2000}, 1024, {"type": "disabled"}),
+        (1024, {"type": "enabled", "budget_tokens": 2000}, 1024, None),
         (1024, {"type": "adaptive"}, 1024, {"type": "adaptive"}),
     ],
 )

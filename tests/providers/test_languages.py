@@ -256,7 +256,11 @@ def test_a_completion_stream_that_is_written_is_read_back_as_the_same_answer(ans
         st.none() | st.integers(1, 4096),
         names,
         st.just("openai"),
-        st.dictionaries(words.filter(lambda name: name not in embeddings_file.READ), json_values, max_size=2),
+        st.dictionaries(
+            words.filter(lambda name: name not in embeddings_file.READ),
+            json_values.filter(lambda value: value is not None),
+            max_size=2,
+        ),
     )
 )
 @CALM
@@ -1224,3 +1228,23 @@ def test_comments_and_empty_frames_bring_no_event() -> None:
         for written in (b": ping\n\n", b"\n\n", b"event: ping\n\n", b":\r\n\r\n", b"id: 5\n\n"):
             assert reader.read_frame(written) == []
         assert not reader.ended
+
+
+def test_a_number_too_large_for_base64_is_the_upstreams_fault() -> None:
+    with pytest.raises(ProviderError, match="too large"):
+        openai_embeddings.write_embeddings(Embeddings(((1e308,),)), EmbeddingRequest("m", ("a",), "base64"), STAMP)
+
+
+@pytest.mark.parametrize(
+    "words", ["API key expired. Please renew the API key.", "API Key not found. Please pass a valid API key."]
+)
+def test_a_credential_that_is_refused_with_a_400_is_no_fault_of_the_callers(words: str) -> None:
+    """As Google says it."""
+    error = openai_chat_error(400, {"error": {"code": 400, "message": words, "status": "INVALID_ARGUMENT"}})
+    assert (error.kind, error.retryable) == ("auth", True)
+    mine = openai_chat_error(400, {"error": {"message": "The text 'my API key' is too long."}})
+    assert mine.kind == "bad_request"
+
+
+def openai_chat_error(status: int, document: Any) -> ProviderError:
+    return read_error(status, dumps(document), "gemini")

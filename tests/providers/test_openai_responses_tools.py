@@ -187,3 +187,45 @@ def test_a_tool_that_is_not_whole_is_refused_by_its_place(tool: Json, param: str
     with pytest.raises(BadRequest) as refusal:
         openai_responses.parse_request(asked(tool))
     assert refusal.value.param == param
+
+
+def test_a_field_of_the_callers_own_is_no_tool() -> None:
+    request = openai_responses.parse_request(asked(PLAIN, **{"tools.web_search": 5, "tools.x": "abc"}))
+    assert [tool["type"] for tool in openai_responses.write_request(request, "m")["tools"]] == ["function"]
+    assert json.loads(openai_responses.write_answer(Answer((Choice((), "stop"),)), STAMP, request))["tools"]
+    assert openai_chat.dropped(request, "m") == []
+
+
+def test_tools_that_come_as_an_item_are_needed_too() -> None:
+    body = asked()
+    body["input"].append({"type": "additional_tools", "tools": [PLAIN]})
+    assert openai_responses.needs(body) == {"tools": "input[1].tools"}
+
+
+@pytest.mark.parametrize("kind", ["function", "custom"])
+def test_a_name_that_is_too_long_is_the_same_everywhere(kind: str) -> None:
+    name = "f" * 70
+    body = asked({"type": kind, "name": name}, tool_choice={"type": kind, "name": name})
+    said = {"arguments": "{}"} if kind == "function" else {"input": "x"}
+    item = "function_call" if kind == "function" else "custom_tool_call"
+    body["input"].append({"type": item, "call_id": "a", "name": name, **said})
+    request = openai_responses.parse_request(body)
+    (call,) = request.messages[-1].parts
+    assert isinstance(call, ToolCall)
+    assert request.tools[0].name == call.name == flat_name("", name)
+    assert request.tool_choice == ToolChoice("tool", call.name)
+    written = openai_responses.write_request(request, "m")
+    assert (written["tools"][0]["name"], written["tool_choice"]["name"], written["input"][-1]["name"]) == (name,) * 3
+
+
+def test_a_call_without_any_name_is_told_once() -> None:
+    frames = frames_of(ToolCallDelta(0, "call_1", None, '{"a":1}'), Finished("tool_calls"), tools=(PLAIN,))
+    assert frames[-1]["response"]["output"][0]["arguments"] == '{"a":1}'
+
+
+def test_a_thought_of_ours_is_known_by_its_seal_where_it_comes_without_an_id() -> None:
+    """As Codex sends it back."""
+    thought = {"type": "reasoning", "summary": [], "encrypted_content": "swb1.eyJ0ZXh0IjoiSG0ifQ=="}
+    body = {"model": "smart", "input": [{"role": "user", "content": "Hi"}, thought]}
+    sent = openai_responses.readdress(body, openai_responses.peek(body), "gpt-5", True)
+    assert sent["input"] == body["input"][:1]

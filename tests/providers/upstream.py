@@ -77,8 +77,8 @@ class Wire:
 
     def peer_left(self, seconds: float) -> bool:
         """Whether the peer closes within so many seconds."""
-        self.sock.settimeout(seconds)
         try:
+            self.sock.settimeout(seconds)
             return self.sock.recv(1) == b""
         except TimeoutError:
             return False
