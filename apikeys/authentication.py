@@ -45,7 +45,7 @@ class KeyAuthentication(BaseAuthentication):
             )
         key = keyring.find(digest(secret))
         if key is None:
-            raise KeyRefused("This API key is not known here. Check it, or ask your administrator for one.")
+            raise KeyRefused("Incorrect API key provided: it is not known here. Ask your administrator for one.")
         if not key.active:
             raise KeyRefused("This API key has been revoked. Ask your administrator for a new one.")
         if key.expires is not None and key.expires <= time.time():

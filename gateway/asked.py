@@ -16,6 +16,7 @@ from providers.base import Provider
 from providers.capabilities import Needs
 from providers.conversation import ChatRequest, EmbeddingRequest
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language
+from providers.languages.messages import without_pictures
 from providers.languages.openai_passthrough import PassThrough
 from providers.multipart import Form
 from providers.wire.errors import CannotCarry
@@ -53,6 +54,8 @@ class Asked:
             request = replace(request, stream=False)
         if "thinking" in deployment.lacks:
             request = replace(request, reasoning_effort=None)
+        if "images" in deployment.lacks:
+            request = replace(request, messages=without_pictures(request.messages))
         return language.write_request(request, deployment.upstream_model)
 
     def dropped_in(self, language: Language | Provider, deployment: LiveDeployment) -> list[str]:
@@ -63,6 +66,8 @@ class Asked:
         dropped = set(language.dropped(self.request, deployment.upstream_model))
         if "thinking" in deployment.lacks and self.request.reasoning_effort not in (None, "none"):
             dropped.add("reasoning_effort")
+        if "images" in deployment.lacks and without_pictures(self.request.messages) != self.request.messages:
+            dropped.add("images")
         return sorted(dropped)
 
     def in_callers_words(self, refusal: CannotCarry | None) -> CannotCarry | None:

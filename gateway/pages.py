@@ -84,7 +84,11 @@ def addresses(base: str) -> dict[str, str]:
 
 
 def _is_api(request: HttpRequest) -> bool:
-    return request.path.startswith(("/v1", "/api", settings.BASE_PATH))
+    """Who asks like a program gets JSON, also at an address that lacks its /v1."""
+    if request.path.startswith(("/v1", "/api", settings.BASE_PATH)):
+        return True
+    is_page = "text/html" in request.headers.get("accept", "") or request.path.startswith("/admin")
+    return not is_page
 
 
 def _language(request: HttpRequest) -> Language:

@@ -62,6 +62,9 @@ class Doors:
         if environ["PATH_INFO"].startswith("//"):
             # A base URL with a slash at its end; a redirect would lose the body.
             environ["PATH_INFO"] = "/" + environ["PATH_INFO"].lstrip("/")
+        if environ["PATH_INFO"].startswith("/v1/v1/"):
+            # A base URL that ends in /v1, given to a client that adds it.
+            environ["PATH_INFO"] = environ["PATH_INFO"].removeprefix("/v1")
         door = self.api if environ["PATH_INFO"].startswith(API_PATHS) else self.pages
         try:
             answer = door(environ, start_response)

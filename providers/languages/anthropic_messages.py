@@ -46,7 +46,15 @@ from providers.languages.end_users import opaque
 from providers.languages.errors import answer_document
 from providers.languages.fields import json_in, object_in, objects_in, text_in
 from providers.languages.language import Envelope, Fault, Language, Reader, Stamp, Tap, Writer
-from providers.languages.messages import arguments_object, claude_signed, data_url, foreign, system_parts, turns
+from providers.languages.messages import (
+    arguments_object,
+    claude_signed,
+    data_url,
+    foreign,
+    is_whole_object,
+    system_parts,
+    turns,
+)
 from providers.languages.thinking import claude_limits, claude_version
 from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 
@@ -204,18 +212,11 @@ def _answered(part: Part, choice: Choice, stamp: Stamp, number: int) -> Iterator
             yield {"type": "thinking", "thinking": text, "signature": signature or ""}
         case ToolCall(id, name):
             written = {"type": "tool_use", "id": call_id(id, stamp, number), "name": name}
-            yield {**written, "input": _input(part, choice.finish_reason)}
+            # What was cut in the middle is no call, as the answer says itself.
+            cut = choice.finish_reason == "length" and not is_whole_object([part.arguments])
+            yield {**written, "input": {} if cut else arguments_object(part)}
         case Opaque(language, value) if language == NAME:
             yield dict(value)
-
-
-def _input(call: ToolCall, reason: FinishReason) -> dict[str, Any]:
-    try:
-        return arguments_object(call)
-    except CannotCarry as error:
-        if reason == "length":
-            return {}  # cut in the middle, as the answer says itself
-        raise ProviderError(f"The model called '{call.name}' with what is no JSON object.", kind="broken") from error
 
 
 # -- requests, written --

@@ -104,11 +104,9 @@ def needs(body: Mapping[str, Any]) -> Needs:
 
 
 def _shows(content: object) -> bool:
-    """Whether blocks, or the results of tools among them, hold an image."""
+    """Whether blocks hold an image. One that a tool has shown can be told of where it cannot be seen."""
     return isinstance(content, list) and any(
-        block.get("type") == "image" or (block.get("type") == "tool_result" and _shows(block.get("content")))
-        for block in content
-        if isinstance(block, dict)
+        block.get("type") == "image" for block in content if isinstance(block, dict)
     )
 
 

@@ -35,7 +35,15 @@ from providers.languages import openai
 from providers.languages.errors import chunk_document
 from providers.languages.fields import count_in, json_in, object_in, objects_in, text_in
 from providers.languages.language import EmbeddingLanguage, Language, Reader
-from providers.languages.messages import arguments_object, call_names, data_url, foreign, system_parts, turns
+from providers.languages.messages import (
+    arguments_object,
+    call_names,
+    data_url,
+    foreign,
+    pictures_beside,
+    system_parts,
+    turns,
+)
 from providers.languages.thinking import claude_limits
 from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 from providers.wire.frames import sse_data
@@ -262,7 +270,9 @@ def _limits(request: ChatRequest) -> tuple[int, int]:
 def _messages(request: ChatRequest, model: str) -> list[dict[str, Any]]:
     """One system message in front, then user and assistant by turns, a user's last."""
     names = call_names(request.messages)
-    taken = turns(request.messages, lambda parts: [item for part in parts for item in _item(part, names, model)])
+    taken = turns(
+        pictures_beside(request.messages), lambda parts: [item for part in parts for item in _item(part, names, model)]
+    )
     if taken[-1][0] != "user":
         raise CannotCarry("The conversation must end with a user's message on this upstream.", "messages")
     said = [part.text for part in system_parts(request.messages) if isinstance(part, Text) and part.text.strip()]
@@ -293,8 +303,6 @@ def _item(part: Part, names: Mapping[str, str], model: str) -> Iterator[dict[str
             use = {"tool_use_id": id, "name": name, "input": arguments_object(part)}
             yield {"type": "tool_use", "tool_use": use}
         case ToolResult(id, content):
-            if any(isinstance(piece, Image) for piece in content):
-                raise CannotCarry("A tool result cannot hold an image on this upstream.", "messages")
             if id not in names:
                 raise CannotCarry("A tool result must follow the call that it answers.", "messages")
             texts = [{"type": "text", "text": piece.text} for piece in content or [Text("")] if isinstance(piece, Text)]

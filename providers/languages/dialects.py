@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from providers.conversation import Answer, ChatRequest, Event, Finished, FinishReason, ToolCallDelta, Usage
 from providers.languages import openai, openai_chat_requests, openai_completions
-from providers.languages.fields import object_in, objects_in
+from providers.languages.fields import asks_nothing, object_in, objects_in
 from providers.languages.language import Reader
 from providers.languages.openai import OpenAILanguage
 from providers.languages.openai_chat import ChatReader, OpenAIChat
@@ -51,7 +51,7 @@ class Dialect(OpenAILanguage):
     def narrowed(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The fields the server takes. Raises CannotCarry for one that must not be left out."""
         for field, value in body.items():
-            if field in NEVER_DROPPED and not self.takes(field) and not _asks_nothing(field, value):
+            if field in NEVER_DROPPED and not self.takes(field) and not asks_nothing(field, value):
                 raise cannot_carry(field)
         return {field: value for field, value in body.items() if self.takes(field)}
 
@@ -161,8 +161,3 @@ def without_thoughts(body: dict[str, Any]) -> dict[str, Any]:
         {name: value for name, value in message.items() if name != "reasoning_content"} for message in body["messages"]
     ]
     return {**body, "messages": messages}
-
-
-def _asks_nothing(field: str, value: object) -> bool:
-    """Whether the field says what is so anyway."""
-    return not value or (field, value) in (("n", 1), ("tool_choice", "auto"), ("modalities", ["text"]))

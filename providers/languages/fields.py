@@ -12,6 +12,14 @@ from providers.wire.errors import ProviderError
 
 MOST_COUNTED = 1 << 29  # tokens; no answer has as many, and three such counts still fit into a column
 
+SO_ANYWAY = (
+    ("n", 1),
+    ("best_of", 1),
+    ("tool_choice", "auto"),
+    ("function_call", "none"),
+    ("modalities", ["text"]),
+)
+
 # -- of requests --
 
 
@@ -31,11 +39,18 @@ def expect_flag(body: Mapping[str, Any], name: str) -> bool:
 
 def expect_count(body: Mapping[str, Any], name: str) -> int | None:
     value = body.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise BadRequest(f"'{name}' must be a whole number of at least 1.", name)
     return value
+
+
+def expect_limit(body: Mapping[str, Any], name: str) -> int | None:
+    """A number of tokens; -1 is no limit, as llama.cpp and LM Studio have it."""
+    return None if body.get(name) == -1 else expect_count(body, name)
 
 
 def expect_number(body: Mapping[str, Any], name: str) -> float | None:
@@ -61,7 +76,7 @@ def expect_stop(body: Mapping[str, Any]) -> tuple[str, ...]:
     stops = [value] if isinstance(value, str) else value
     if not isinstance(stops, list) or not all(isinstance(stop, str) for stop in stops):
         raise BadRequest("'stop' must be a string or a list of strings.", "stop")
-    return tuple(stops)
+    return tuple(stop for stop in stops if stop)
 
 
 def expect_usage_wish(body: Mapping[str, Any]) -> bool:
@@ -100,6 +115,11 @@ def expect_whole(body: Mapping[str, Any], name: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise BadRequest(f"'{name}' must be a whole number.", name)
     return value
+
+
+def asks_nothing(field: str, value: object) -> bool:
+    """Whether the field says what is so anyway."""
+    return not value or (field, value) in SO_ANYWAY
 
 
 # -- of answers --

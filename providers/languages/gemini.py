@@ -33,7 +33,16 @@ from providers.documents import dumps, loads
 from providers.languages.errors import chunk_document
 from providers.languages.fields import count_in, index_in, object_in, objects_in, text_in
 from providers.languages.language import Language, Reader
-from providers.languages.messages import Blocks, arguments_object, call_names, data_url, foreign, system_parts, turns
+from providers.languages.messages import (
+    Blocks,
+    arguments_object,
+    call_names,
+    data_url,
+    foreign,
+    pictures_beside,
+    system_parts,
+    turns,
+)
 from providers.languages.schemas import inlined
 from providers.languages.thinking import budget
 from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
@@ -172,7 +181,9 @@ def _finish(reason: str, called: bool) -> FinishReason:
 
 def _contents(messages: tuple[Message, ...]) -> Blocks:
     names = call_names(messages)
-    taken = turns(messages, lambda parts: [written for part in parts for written in _write_part(part, names)])
+    taken = turns(
+        pictures_beside(messages), lambda parts: [written for part in parts for written in _write_part(part, names)]
+    )
     return [{"role": "model" if role == "assistant" else "user", "parts": parts} for role, parts in taken]
 
 
@@ -196,8 +207,6 @@ def _write_result(result: ToolResult, names: Mapping[str, str]) -> dict[str, Any
     if result.id not in names:
         raise CannotCarry("A tool's answer names no call that stands before it.", "messages")
     texts = [part.text for part in result.content if isinstance(part, Text)]
-    if len(texts) != len(result.content):
-        raise CannotCarry("A tool result cannot hold an image on this upstream.", "messages")
     return {"name": names[result.id], "response": _response("".join(texts))}
 
 

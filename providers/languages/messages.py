@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from providers.conversation import CachePoint, Image, Message, Opaque, Part, Role, Text, Thinking, ToolCall, ToolResult
@@ -10,6 +11,7 @@ from providers.documents import loads
 from providers.wire.errors import CannotCarry
 
 Blocks = list[dict[str, Any]]
+INVALID = "INVALID_JSON"  # Anthropic API reference, fine-grained tool streaming: how invalid arguments are sent back
 
 
 def foreign(part: Opaque) -> CannotCarry:
@@ -48,6 +50,42 @@ def merged(messages: Iterable[Message]) -> list[Message]:
     return joined
 
 
+def pictures_beside(messages: Iterable[Message]) -> list[Message]:
+    """The results of tools without their pictures, which follow as the user's behind the last result of the turn:
+    for formats whose results are words alone."""
+    told: list[Message] = []
+    waiting: list[Part] = []
+    for message in messages:
+        if not any(isinstance(part, ToolResult) for part in message.parts):
+            told += _as_the_users(waiting)
+            waiting = []
+        parts = []
+        for part in message.parts:
+            if isinstance(part, ToolResult) and any(isinstance(piece, Image) for piece in part.content):
+                waiting += [piece for piece in part.content if isinstance(piece, Image)]
+                words = tuple(piece for piece in part.content if isinstance(piece, Text))
+                part = replace(part, content=words or (Text("The picture follows."),))
+            parts.append(part)
+        told.append(replace(message, parts=tuple(parts)))
+    return told + _as_the_users(waiting)
+
+
+def _as_the_users(pictures: list[Part]) -> list[Message]:
+    return [Message("user", (Text("What the tool showed:"), *pictures))] if pictures else []
+
+
+def without_pictures(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """The same with a sentence in place of each picture among the results of tools, for a model that sees none."""
+    unseen = Text("A picture was here, which this model cannot see.")
+
+    def blind(part: Part) -> Part:
+        if not isinstance(part, ToolResult):
+            return part
+        return replace(part, content=tuple(unseen if isinstance(piece, Image) else piece for piece in part.content))
+
+    return tuple(replace(message, parts=tuple(map(blind, message.parts))) for message in messages)
+
+
 def system_parts(messages: Iterable[Message]) -> tuple[Text | CachePoint, ...]:
     """What system messages say, wherever they stand. Raises CannotCarry for what is no text."""
     said: list[Text | CachePoint] = []
@@ -81,14 +119,15 @@ def call_names(messages: Iterable[Message]) -> dict[str, str]:
 
 
 def arguments_object(call: ToolCall) -> dict[str, Any]:
-    """The arguments of a call; none are an empty object. Raises CannotCarry for what is no JSON object."""
+    """The arguments of a call; none are an empty object. What is no object stands in one, so that the tool complains
+    of it and the model can mend it."""
     try:
         arguments = loads(call.arguments.strip().encode() or b"{}")
     except ValueError:  # no JSON, or not even text
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise CannotCarry(f"The arguments of a call of '{call.name}' are no JSON object.", "messages")
-    return arguments
+        return {INVALID: call.arguments}
+    if arguments is None:
+        return {}
+    return arguments if isinstance(arguments, dict) else {INVALID: call.arguments}
 
 
 def is_whole_object(pieces: Sequence[str]) -> bool:

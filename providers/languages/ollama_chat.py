@@ -25,7 +25,7 @@ from providers.conversation import (
 from providers.documents import dumps
 from providers.languages.fields import expect_function
 from providers.languages.language import BadRequest
-from providers.languages.messages import arguments_object, call_names, foreign
+from providers.languages.messages import arguments_object, call_names, foreign, pictures_beside
 from providers.languages.ollama_fields import (
     PromptLanguage,
     expect_list,
@@ -92,11 +92,18 @@ class OllamaChat(PromptLanguage):
             # An empty list would load the model and answer nothing.
             raise CannotCarry("A conversation needs at least one message.", "messages")
         names = call_names(request.messages)
-        messages = [written for message in request.messages for written in _write_message(message, names)]
+        messages = [
+            written for message in pictures_beside(request.messages) for written in _write_message(message, names)
+        ]
         body = {"model": model, "messages": messages, **write_fields(request, NAME)}
         if tools := write_tools(request):
             body["tools"] = tools
         return body
+
+    def dropped(self, request: ChatRequest, model: str) -> list[str]:
+        choice = request.tool_choice
+        forced = choice is not None and choice.mode in ("required", "tool")
+        return [*super().dropped(request, model), *(["tool_choice"] if forced else [])]
 
 
 # -- requests, read --
@@ -171,11 +178,12 @@ def _read_tool(tool: object, at: str) -> Tool:
 
 
 def write_tools(request: ChatRequest) -> list[dict[str, Any]]:
+    """A server that cannot be made to call a tool is at least offered no other."""
     match request.tool_choice:
-        case ToolChoice("required" | "tool"):
-            raise CannotCarry("This upstream cannot be made to call a tool.", "tool_choice")
         case ToolChoice("none"):
             return []
+        case ToolChoice("tool", name):
+            return [_write_tool(tool) for tool in request.tools if tool.name == name]
     return [_write_tool(tool) for tool in request.tools]
 
 
@@ -214,8 +222,6 @@ def _write_message(message: Message, names: Mapping[str, str]) -> list[dict[str,
 
 def _write_result(result: ToolResult, names: Mapping[str, str]) -> dict[str, Any]:
     texts = [part.text for part in result.content if isinstance(part, Text)]
-    if len(texts) != len(result.content):
-        raise CannotCarry("A tool result cannot hold an image on this upstream.", "messages")
     if result.id not in names:
         raise CannotCarry("A tool result must answer a call of an earlier message.", "messages")
     return {"role": "tool", "content": "\n".join(texts), "tool_name": names[result.id], "tool_call_id": result.id}

@@ -33,7 +33,7 @@ from providers.languages.errors import answer_document, chunk_document
 from providers.languages.fields import count_in, json_in, object_in, objects_in, text_in
 from providers.languages.language import Envelope, Fault, Language, Reader, Stamp, Tap, Writer
 from providers.languages.messages import arguments_object
-from providers.wire.errors import CannotCarry, ProviderError
+from providers.wire.errors import ProviderError
 from providers.wire.frames import NEWLINE
 
 SECOND = 1_000_000_000  # nanoseconds
@@ -175,17 +175,10 @@ def write_load(say: Say, body: Mapping[str, Any], stamp: Stamp) -> bytes:
 
 
 def write_calls(calls: Iterable[ToolCall]) -> list[dict[str, Any]]:
-    """Raises ProviderError for arguments that are no object: there is no other form for them here."""
-    written = []
-    for index, call in enumerate(calls):
-        try:
-            arguments = arguments_object(call)
-        except CannotCarry as error:
-            raise ProviderError(
-                f"The model called '{call.name}' with arguments that are no JSON object.", kind="broken"
-            ) from error
-        written.append({"id": call.id, "function": {"index": index, "name": call.name, "arguments": arguments}})
-    return written
+    return [
+        {"id": call.id, "function": {"index": index, "name": call.name, "arguments": arguments_object(call)}}
+        for index, call in enumerate(calls)
+    ]
 
 
 def counters(usage: Usage | None, total: int, read: int, said: int) -> dict[str, int]:

@@ -41,7 +41,9 @@ class OpenAILanguage(Language):
 
     def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
         readdressed = {**body, "model": model}
-        if envelope.stream:
+        if not envelope.stream:
+            readdressed.pop("stream_options", None)  # refused where nothing is streamed
+        else:
             options = {**(body.get("stream_options") or {}), "include_usage": True}
             if not ask_usage:
                 del options["include_usage"]

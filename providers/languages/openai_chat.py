@@ -40,10 +40,10 @@ from providers.languages.fields import (
     text_in,
 )
 from providers.languages.language import Envelope, Reader, Stamp, Writer
-from providers.languages.messages import foreign
+from providers.languages.messages import foreign, pictures_beside
 from providers.languages.openai import OpenAILanguage, OpenAIWriter, sse
 from providers.languages.openai_chat_requests import NAME
-from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
+from providers.wire.errors import ProviderError, cannot_carry
 from providers.wire.frames import sse_data
 
 
@@ -93,7 +93,9 @@ class OpenAIChat(OpenAILanguage):
             name = min(request.indispensable)
             raise cannot_carry(name)
         body["model"] = model
-        body["messages"] = [written for message in request.messages for written in _write_message(message)]
+        body["messages"] = [
+            written for message in pictures_beside(request.messages) for written in _write_message(message)
+        ]
         if request.stream:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}
@@ -132,7 +134,7 @@ class OpenAIChat(OpenAILanguage):
         lowered = [
             name
             for name in ("max_completion_tokens", "max_tokens")
-            if body.get(name) is not None and body[name] > limit
+            if body.get(name) is not None and not 0 <= body[name] <= limit
         ]
         return ({**body, **dict.fromkeys(lowered, limit)}, lowered[0]) if lowered else (body, None)
 
@@ -233,8 +235,6 @@ def _write_message(message: Message) -> list[dict[str, Any]]:
         match part:
             case ToolResult(id, result):
                 texts = [{"type": "text", "text": p.text} for p in result if isinstance(p, Text)]
-                if len(texts) != len(result):
-                    raise CannotCarry("A tool result cannot hold an image on this upstream.", "messages")
                 text = texts[0]["text"] if len(texts) == 1 else texts or ""
                 written.append({"role": "tool", "tool_call_id": id, "content": text})
             case ToolCall(id, name, arguments):

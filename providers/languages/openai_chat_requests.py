@@ -25,9 +25,11 @@ from providers.conversation import (
     ToolResult,
 )
 from providers.languages.fields import (
+    asks_nothing,
     expect_count,
     expect_flag,
     expect_function,
+    expect_limit,
     expect_model,
     expect_number,
     expect_stop,
@@ -64,7 +66,7 @@ def peek(body: Mapping[str, Any]) -> Envelope:
             raise BadRequest("A message must be an object.", f"messages[{index}]")
         if message.get("role") not in ROLES:
             raise BadRequest(f"'role' must be one of {', '.join(ROLES)}.", f"messages[{index}].role")
-    limits = [expect_count(body, "max_completion_tokens"), expect_count(body, "max_tokens")]
+    limits = [expect_limit(body, "max_completion_tokens"), expect_limit(body, "max_tokens")]
     return Envelope(
         model,
         stream=expect_flag(body, "stream"),
@@ -107,7 +109,7 @@ def parse(body: Mapping[str, Any]) -> ChatRequest:
         presence_penalty=expect_number(body, "presence_penalty"),
         frequency_penalty=expect_number(body, "frequency_penalty"),
         tools=_tools(body.get("tools")),
-        tool_choice=_tool_choice(body.get("tool_choice")),
+        tool_choice=None if body.get("tools") == [] else _tool_choice(body.get("tool_choice")),
         parallel_tool_calls=expect_flag(body, "parallel_tool_calls")
         if body.get("parallel_tool_calls") is not None
         else None,
@@ -115,7 +117,7 @@ def parse(body: Mapping[str, Any]) -> ChatRequest:
         reasoning_effort=expect_text(body, "reasoning_effort"),
         user=envelope.user,
         extras=extras,
-        indispensable=frozenset(name for name in INDISPENSABLE & extras.keys() if extras[name] is not False),
+        indispensable=frozenset(name for name in INDISPENSABLE & extras.keys() if not asks_nothing(name, extras[name])),
     )
 
 

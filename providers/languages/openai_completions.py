@@ -23,6 +23,7 @@ from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.errors import chunk_document
 from providers.languages.fields import (
+    asks_nothing,
     expect_count,
     expect_flag,
     expect_model,
@@ -97,7 +98,12 @@ class OpenAICompletions(OpenAILanguage):
             frequency_penalty=expect_number(body, "frequency_penalty"),
             user=envelope.user,
             extras=extras,
-            indispensable=INDISPENSABLE & extras.keys(),
+            # To want the likelihoods of no other tokens is a wish all the same.
+            indispensable=frozenset(
+                name
+                for name in INDISPENSABLE & extras.keys()
+                if name == "logprobs" or not asks_nothing(name, extras[name])
+            ),
         )
 
     def write_answer(self, answer: Answer, stamp: Stamp, request: ChatRequest | None = None) -> bytes:

@@ -102,10 +102,9 @@ def needs(body: Mapping[str, Any]) -> Needs:
     if isinstance(wish, dict) and wish.get("type") == "json_schema":
         found["json_schema"] = "text.format"
     for index, item in enumerate(body["input"] if isinstance(body["input"], list) else ()):
-        for field in ("content", "output"):
-            parts = item.get(field)
-            if isinstance(parts, list) and any(isinstance(p, dict) and p.get("type") == "input_image" for p in parts):
-                found["images"] = f"input[{index}].{field}"
+        parts = item.get("content")
+        if isinstance(parts, list) and any(isinstance(p, dict) and p.get("type") == "input_image" for p in parts):
+            found["images"] = f"input[{index}].content"
         if item.get("type") == "additional_tools" and item.get("tools"):
             found["tools"] = f"input[{index}].tools"
     return found
@@ -197,7 +196,9 @@ def _item(item: Mapping[str, Any], at: str) -> Message | None:
             thought = unsealed(item.get("encrypted_content")) or Thinking(_thought(item, at), signature)
             return Message("assistant", (thought,)) if thought.text or thought.signature else None
         case "item_reference":
-            raise BadRequest("Items are not stored here. Send the item itself.", at)
+            raise BadRequest(
+                "Items are not stored here. Send the item itself: most clients do with 'store': false.", at
+            )
     return Message("assistant", (Opaque(NAME, item),))
 
 

@@ -155,7 +155,7 @@ class TitanEmbed(EmbeddingLanguage):
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     """Without what has no place there: names, thoughts, and the empty content of whoever calls tools."""
     kept = {name: value for name, value in message.items() if name not in ("name", "reasoning_content")}
-    if message["role"] == "assistant" and not message["content"]:
+    if message["role"] == "assistant" and not message["content"] and message.get("tool_calls"):
         del kept["content"]
     return kept
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.conftest import StartGateway
-from tests.fakes.openai import KEY, FakeOpenAI, refusal
+from tests.fakes.openai import KEY, FakeOpenAI, answer, refusal
 from tests.fakes.server import Exchange, wait_until
 from tests.live.server import Gateway
 from tests.live.wire import CHAT, Answer, Caller, call, chat, request_bytes
@@ -425,6 +425,43 @@ def test_errors_never_show_how_the_house_is_built(gateway: Gateway) -> None:
         text = call(gateway, CHAT, body).body.decode()
         for word in ("Traceback", 'File "', "django", "gevent", "127.0.0.1", "site-packages", "<html"):
             assert word not in text, text
+
+
+# ------------------------------------------------------------------------------------- a base URL that is not right
+
+
+@pytest.mark.parametrize("path", ["/chat/completions", "/messages", "/openai/deployments/x/chat/completions"])
+def test_a_program_that_forgot_v1_gets_no_page(gateway: Gateway, path: str) -> None:
+    answered = call(gateway, path, chat("gpt-fake"), accept="application/json")
+    assert (answered.status, answered.error["code"]) == (404, "not_found")
+    models = call(gateway, "/models", None, "GET", accept="application/json")
+    assert (models.status, models.error["code"]) == (404, "not_found")
+
+
+def test_a_v1_too_many_is_understood(gateway: Gateway) -> None:
+    """As Claude Code has it with a base URL that ends in /v1."""
+    body = {"model": "gpt-fake", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
+    assert call(gateway, "/v1/v1/messages", body).status == 200
+    assert call(gateway, "/v1/v1/v1/messages", body).status == 404
+
+
+# ------------------------------------------------------------------------------------------ fields that say nothing
+
+
+def test_options_of_a_stream_that_is_none_are_left_out(gateway: Gateway, upstream: FakeOpenAI) -> None:
+    answered = call(gateway, CHAT, chat("gpt-fake", stream_options={"include_usage": True}))
+    assert answered.status == 200
+    assert "stream_options" not in upstream.asked("gpt-fake")[-1].body
+
+
+def test_no_limit_may_be_written_as_minus_one(gateway: Gateway, upstream: FakeOpenAI) -> None:
+    upstream.script("scripted", answer())
+    assert call(gateway, CHAT, chat("scripted", max_tokens=-1)).status == 200
+    gateway.manage("route", "capped", "fake:scripted", "--max-output-tokens", "16")
+    gateway.noticed()
+    capped = call(gateway, CHAT, chat("capped", max_tokens=-1))
+    assert (capped.status, capped.headers["x-gateway-clamped"]) == (200, "max_tokens=16")
+    assert upstream.asked("scripted")[-1].body["max_tokens"] == 16
 
 
 # ------------------------------------------------------------------------------- what a database cannot take

@@ -454,8 +454,6 @@ REFUSALS: dict[str, tuple[tuple[Message, ...], Json, str]] = {
     "an image that is a drawing": ((says("user", Image("data:image/svg+xml;base64,AAAA")),), {}, "messages"),
     "an image that is not in base64": ((says("user", Image("data:image/png,red")),), {}, "messages"),
     "an image for the system": ((says("system", Image(PNG)), user()), {}, "messages"),
-    "arguments that are no JSON": ((user(), says("assistant", ToolCall("a", "f", "{"))), {}, "messages"),
-    "arguments that are a list": ((user(), says("assistant", ToolCall("a", "f", "[]"))), {}, "messages"),
     "a part of another language": ((says("user", Opaque("openai_chat", {"type": "file"})),), {}, "messages"),
     "a model that speaks first": ((says("assistant", Text("Hi.")), user()), {}, "messages"),
     "nobody who speaks": ((says("system", Text("Be brief.")),), {}, "messages"),

@@ -291,8 +291,6 @@ REFUSALS: dict[str, tuple[tuple[Message, ...], dict[str, Any], str]] = {
     "an image to fetch": ((Message("user", (Image("http://example.com/cat.png"),)),), {}, "messages"),
     "an image of an unknown form": ((Message("user", (Image("data:image/tiff;base64,AAAA"),)),), {}, "messages"),
     "an image for the system": ((Message("system", (Image(PNG),)), user()), {}, "messages"),
-    "arguments that are no JSON": ((user(), Message("assistant", (ToolCall("a", "f", "{"),))), {}, "messages"),
-    "arguments that are a number": ((user(), Message("assistant", (ToolCall("a", "f", "5"),))), {}, "messages"),
     "a part of another language": ((Message("user", (Opaque("openai_chat", {"type": "file"}),)),), {}, "messages"),
     "a model that speaks first": ((Message("assistant", (Text("Hi."),)), user()), {}, "messages"),
     "nobody who speaks": ((Message("system", (Text("Be brief."),)), user(" ")), {}, "messages"),

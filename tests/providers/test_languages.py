@@ -41,6 +41,7 @@ from providers.languages import openai_chat_requests as chat_file
 from providers.languages import openai_completions as completions_file
 from providers.languages import openai_embeddings as embeddings_file
 from providers.languages.errors import answer_document, read_error
+from providers.languages.fields import asks_nothing
 from providers.languages.language import BadRequest, Fault, Language, Reader, Stamp
 from providers.languages.openai import read_usage, write_usage
 from providers.languages.registry import LANGUAGES, openai_chat, openai_completions, openai_embeddings
@@ -134,7 +135,9 @@ def chat_requests(draw: st.DrawFn) -> ChatRequest:
         reasoning_effort=draw(st.sampled_from([None, "low", "high"])),
         user=draw(names),
         extras=more,
-        indispensable=frozenset(name for name in chat_file.INDISPENSABLE & more.keys() if more[name] is not False),
+        indispensable=frozenset(
+            name for name in chat_file.INDISPENSABLE & more.keys() if not asks_nothing(name, more[name])
+        ),
     )
 
 

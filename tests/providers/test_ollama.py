@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -196,8 +197,6 @@ def test_a_turn_of_results_and_words_is_several_messages() -> None:
 @pytest.mark.parametrize(
     "message",
     [
-        says("assistant", ToolCall("call_1", "rain", '{"city": ')),
-        says("assistant", ToolCall("call_1", "rain", "[]")),
         says("tool", ToolResult("call_9", (Text("nobody asked"),))),
         says("user", Opaque("openai_chat", {"type": "input_audio"})),
     ],
@@ -206,9 +205,11 @@ def test_a_part_that_has_no_place_is_refused(message: Message) -> None:
     assert refused(CHAT, asked(HI, message)) == "messages"
 
 
-def test_an_image_in_a_tools_answer_is_refused() -> None:
+def test_an_image_in_a_tools_answer_follows_as_the_users() -> None:
     result = says("tool", ToolResult("call_1", (Image(f"data:image/png;base64,{PIXEL}"),)))
-    assert refused(CHAT, asked(*TOOL_TURNS[:2], result)) == "messages"
+    *_, told, shown = written(*TOOL_TURNS[:2], result)["messages"]
+    assert (told["role"], told["content"]) == ("tool", "The picture follows.")
+    assert (shown["role"], shown["images"]) == ("user", [PIXEL])
 
 
 def test_a_conversation_without_messages_never_goes_out() -> None:
@@ -235,9 +236,11 @@ def test_tools_that_must_not_be_called_are_not_offered() -> None:
 
 
 @pytest.mark.parametrize("choice", [ToolChoice("required"), ToolChoice("tool", "rain")])
-@pytest.mark.parametrize("language", [CHAT, GENERATE])
-def test_a_call_cannot_be_forced(language: PromptLanguage, choice: ToolChoice) -> None:
-    assert refused(language, asked(tools=(RAIN,), tool_choice=choice)) == "tool_choice"
+def test_a_call_that_cannot_be_forced_is_the_only_one_offered(choice: ToolChoice) -> None:
+    request = asked(tools=(RAIN, replace(RAIN, name="snow")), tool_choice=choice)
+    offered = [tool["function"]["name"] for tool in CHAT.write_request(request, "m")["tools"]]
+    assert offered == (["rain"] if choice.name else ["rain", "snow"])
+    assert "tool_choice" in CHAT.dropped(request, "m")
 
 
 @pytest.mark.parametrize("language", [CHAT, GENERATE])
