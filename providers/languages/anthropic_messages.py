@@ -137,7 +137,8 @@ class AnthropicMessages(Language):
         return {
             name: value
             for name, value in request.extras.items()
-            if (self.takes is None or name in self.takes) and (sampled or name != "top_k")
+            if (name in self.takes if self.takes is not None else not name.startswith(requests.UNSEEN))
+            and (sampled or name != "top_k")
         }
 
     def dropped(self, request: ChatRequest, model: str) -> list[str]:

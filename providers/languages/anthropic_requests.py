@@ -57,6 +57,7 @@ WORDS: Mapping[str, str] = {
 }
 # Fields that change what the answer is. Whoever cannot carry them refuses; all others may be dropped.
 INDISPENSABLE = frozenset(("container", "mcp_servers"))
+UNSEEN = "messages."  # in `extras`: what is told of in place of being shown
 CLEARS = re.compile("clear_thinking_")  # Anthropic API reference, context editing
 
 
@@ -178,6 +179,7 @@ def parse(body: Mapping[str, Any]) -> ChatRequest:
     if envelope.max_tokens == 0:  # fills the cache, and says nothing
         raise CannotCarry("An answer without tokens can be asked of upstreams that speak Messages alone.", "max_tokens")
     extras = {name: value for name, value in body.items() if name not in READ and value is not None}
+    extras |= {f"{UNSEEN}{kind}": True for kind in _unseen_kinds(body["messages"])}
     choice, parallel = _tool_choice(body.get("tool_choice"))
     return ChatRequest(
         model=envelope.model,
@@ -200,6 +202,17 @@ def parse(body: Mapping[str, Any]) -> ChatRequest:
 
 
 # -- messages --
+
+
+def _unseen_kinds(messages: list[dict[str, Any]]) -> set[str]:
+    """What tools have answered besides text and images, by its types."""
+    answers = (block.get("content") for message in messages for block in _blocks(message.get("content")))
+    kinds = {text_in(piece, "type") for answer in answers for piece in _blocks(answer)}
+    return kinds - {"text", "image", ""}
+
+
+def _blocks(content: object) -> Iterator[dict[str, Any]]:
+    return (block for block in content if isinstance(block, dict)) if isinstance(content, list) else iter(())
 
 
 def _system(system: object) -> Iterator[Message]:
@@ -287,8 +300,11 @@ def _result(content: object, at: str) -> Iterator[Text | Image]:
     for part in _parts(content or [], "result", at):
         if isinstance(part, (Text, Image)):
             yield part
+        elif isinstance(part, Opaque):
+            # Agents keep what they have read in the conversation: to refuse it would end that for good.
+            yield Text(f"A {part.value.get('type')} was here, which cannot be shown to this model.")
         elif not isinstance(part, CachePoint):
-            raise CannotCarry("A tool's answer can hold text and images alone on this upstream.", at)
+            raise BadRequest("The answer of a tool holds what has no place there.", at)
 
 
 # -- other fields --

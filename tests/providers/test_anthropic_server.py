@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import anthropic
@@ -405,11 +406,6 @@ def test_the_result_of_a_tool_is_a_message_of_its_own(content: Json, result: Too
 def test_a_mark_inside_of_a_result_keeps_all_of_it() -> None:
     inner = text("42", cache_control={**EPHEMERAL, "ttl": "1h"})
     assert parts_of({"type": "tool_result", "tool_use_id": "a", "content": [inner]})[1:] == (CachePoint("1h"),)
-
-
-def test_a_result_that_is_no_text_or_image_is_for_upstreams_that_speak_messages() -> None:
-    block = {"type": "tool_result", "tool_use_id": "a", "content": [{"type": "tool_reference", "tool_name": "f"}]}
-    assert refused(said(block)) == "messages[0].content[0].content"
 
 
 def test_that_a_tool_failed_is_told_where_there_is_a_word_for_it() -> None:
@@ -1280,3 +1276,30 @@ def test_any_json_is_a_request_or_refused_by_name(fields: Json, content: Any) ->
         anthropic_messages.parse_request(asked)
     except (BadRequest, CannotCarry):
         pass  # any other exception fails the test
+
+
+def test_what_a_tool_has_shown_and_nobody_else_can_show_is_told_of() -> None:
+    """As the PDF an agent has read: it stays in the conversation, which must go on."""
+    pdf = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}}
+    answer = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [{"type": "text", "text": "Read."}, pdf]}
+    call = {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {}}
+    turns = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": [call]},
+        {"role": "user", "content": [answer]},
+    ]
+    request = anthropic_messages.parse_request(body(messages=turns))
+    (result,) = request.messages[-1].parts
+    assert result == ToolResult(
+        "toolu_1", (Text("Read."), Text("A document was here, which cannot be shown to this model."))
+    )
+    assert openai_chat.dropped(request, "m") == ["messages.document"]
+    assert "messages.document" not in anthropic_messages.write_request(request, THEIRS)
+    assert "messages.document" not in LANGUAGES["bedrock_messages"].write_request(request, THEIRS)
+
+
+@pytest.mark.parametrize("content", [[None], [5], [{}], [{"type": 5}], "x", [{"type": "tool_result"}]])
+def test_an_odd_answer_of_a_tool_is_no_crash(content: Any) -> None:
+    turns = [{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "a", "content": content}]}]
+    with suppress(BadRequest, CannotCarry):
+        anthropic_messages.parse_request(body(messages=turns))

@@ -11,7 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import gevent
@@ -860,7 +860,8 @@ class Proxy(Upstream):
             return
 
     def _tunnel(self, near: socket.socket, port: int) -> None:
-        with socket.create_connection(("127.0.0.1", port)) as far:
+        # Either side may have been closed meanwhile, which leaves no number to wait for.
+        with socket.create_connection(("127.0.0.1", port)) as far, suppress(OSError, ValueError):
             while True:
                 for ready in select.select([near, far], [], [])[0]:
                     if not (piece := ready.recv(65536)):
