@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from gateway.errors import RouteUnknown, TooLarge
 from profiles import catalog
 from profiles.catalog import LiveDeployment, LiveRoute
 from providers.base import Provider
-from providers.capabilities import Needs
+from providers.capabilities import Capability, Needs
 from providers.conversation import ChatRequest, EmbeddingRequest
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Language
 from providers.languages.messages import without_pictures
@@ -49,26 +50,28 @@ class Asked:
         """The body for an upstream that speaks another language. Raises BadRequest or CannotCarry."""
         if isinstance(language, EmbeddingLanguage):
             return language.write_embedding_request(self.embedding, deployment.upstream_model)
-        request = self.request
-        if "streaming" in deployment.lacks:
-            request = replace(request, stream=False)
-        if "thinking" in deployment.lacks:
-            request = replace(request, reasoning_effort=None)
-        if "images" in deployment.lacks:
-            request = replace(request, messages=without_pictures(request.messages))
-        return language.write_request(request, deployment.upstream_model)
+        return language.write_request(self.fitted(deployment.lacks)[0], deployment.upstream_model)
 
     def dropped_in(self, language: Language | Provider, deployment: LiveDeployment) -> list[str]:
         """What finds no place there, by the names of the middle."""
         if isinstance(self.language, EmbeddingLanguage):
             kept = language.extras_of(self.embedding) if isinstance(language, EmbeddingLanguage) else {}
             return [name for name in self.embedding.extras if name not in kept]
-        dropped = set(language.dropped(self.request, deployment.upstream_model))
-        if "thinking" in deployment.lacks and self.request.reasoning_effort not in (None, "none"):
-            dropped.add("reasoning_effort")
-        if "images" in deployment.lacks and without_pictures(self.request.messages) != self.request.messages:
-            dropped.add("images")
-        return sorted(dropped)
+        fitted, unfit = self.fitted(deployment.lacks)
+        return [*language.dropped(fitted, deployment.upstream_model), *unfit]
+
+    def fitted(self, lacks: Collection[Capability]) -> tuple[ChatRequest, list[str]]:
+        """The request without what the model lacks and the caller can do without, and the names of that."""
+        request, unfit = self.request, []
+        if "streaming" in lacks:
+            request = replace(request, stream=False)  # the answer is cut into events
+        if "thinking" in lacks and request.reasoning_effort not in (None, "none"):
+            request = replace(request, reasoning_effort=None)
+            unfit.append("reasoning_effort")
+        if "images" in lacks and (messages := without_pictures(request.messages)) != request.messages:
+            request = replace(request, messages=messages)
+            unfit.append("images")
+        return request, unfit
 
     def in_callers_words(self, refusal: CannotCarry | None) -> CannotCarry | None:
         """Upstreams' languages name what they cannot carry as the middle does."""

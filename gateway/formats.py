@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from typing import IO, Any, cast
 
 import gevent
@@ -48,13 +49,7 @@ class JSONParser(BaseParser):
     media_type = "application/json"
 
     def parse(self, stream: IO[bytes], media_type: Any = None, parser_context: Any = None) -> dict[str, Any]:
-        try:
-            body = stream.read()
-        except UnreadablePostError as error:
-            raise ClientGone from error
-        if len(body) < int(parser_context["request"].META["CONTENT_LENGTH"]):
-            raise ClientGone
-        return loads_object(body)
+        return loads_object(b"".join(pieces(stream, parser_context)))
 
 
 class FormParser(BaseParser):
@@ -65,16 +60,25 @@ class FormParser(BaseParser):
     def parse(self, stream: IO[bytes], media_type: Any = None, parser_context: Any = None) -> Any:
         meta = parser_context["request"].META
         form = meta["switchboard.form"] = Form(boundary_in(media_type or ""), spool())
-        try:
-            while piece := stream.read(PIECE):
-                form.take(piece)
-                gevent.sleep(0)  # a caller that is always faster would keep all others waiting
-        except UnreadablePostError as error:
-            raise ClientGone from error
-        if form.size < int(meta["CONTENT_LENGTH"]):
-            raise ClientGone
+        for piece in pieces(stream, parser_context):
+            form.take(piece)
         form.finish()
         return form
+
+
+def pieces(stream: IO[bytes], parser_context: Any) -> Iterator[bytes]:
+    """A body as it comes. Raises ClientGone where it is shorter than was said."""
+    left = int(parser_context["request"].META["CONTENT_LENGTH"])
+    try:
+        while left > 0 and (piece := stream.read(PIECE)):
+            yield piece
+            left -= len(piece)
+            if left > 0:
+                gevent.sleep(0)  # a caller that is always faster would keep all others waiting
+    except UnreadablePostError as error:
+        raise ClientGone from error
+    if left > 0:
+        raise ClientGone
 
 
 def spool() -> IO[bytes]:

@@ -11,18 +11,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import IO, Any
 
-import gevent
-from django.conf import settings
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
-from django.http.request import UnreadablePostError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from apikeys.authentication import HasManagementKey, KeyMayNot, key_of
 from gateway import errors
-from gateway.errors import ClientGone, TooLarge, fault
-from gateway.formats import AnyJSON, spool
+from gateway.asked import measured
+from gateway.errors import ClientGone, fault
+from gateway.formats import AnyJSON, pieces, spool
 from gateway.relay import refusal_of
 from gateway.reply import Departure
 from gateway.views import InferenceView
@@ -46,23 +44,14 @@ TOLD = (400, 404, 409, 413, 500)  # statuses whose words are for the caller: Oll
 
 
 class SpooledParser(BaseParser):
-    """A body of whatever kind, on disk. Raises ClientGone or TooLarge."""
+    """A body of whatever kind, on disk. Raises ClientGone."""
 
     media_type = "*/*"
 
     def parse(self, stream: IO[bytes], media_type: Any = None, parser_context: Any = None) -> Any:
-        size = int(parser_context["request"].META.get("CONTENT_LENGTH") or 0)
-        if size > settings.MAX_BODY_MB << 20:
-            raise TooLarge(settings.MAX_BODY_MB)
         spooled = Spooled(spool())
-        try:
-            while piece := stream.read(PIECE):
-                spooled.file.write(piece)
-                gevent.sleep(0)
-        except UnreadablePostError as error:
-            raise ClientGone from error
-        if len(spooled) < size:
-            raise ClientGone
+        for piece in pieces(stream, parser_context):
+            spooled.file.write(piece)
         return spooled
 
 
@@ -133,6 +122,7 @@ class Management(InferenceView):
     _permissions = [HasManagementKey()]
 
     def hand_on(self, http: Request, work: str, digest: str = "") -> Any:
+        measured(http, key_of(http))
         upload = http.data if isinstance(http.data, Spooled) else None
         target = account(http.META.get("HTTP_X_GATEWAY_PROFILE", ""))
         provider = Ollama()

@@ -22,6 +22,7 @@ from providers.conversation import Answer, Usage
 from providers.languages.errors import answer_document
 from providers.languages.language import EmbeddingLanguage, Language, Stamp
 from providers.languages.openai_passthrough import EventTap, PassThrough
+from providers.multipart import ReaddressedForm
 from providers.streams import AnswerStream, ReadyEvents, StraightStream, TranslatedStream, UpstreamEvents
 from providers.wire import client
 from providers.wire.errors import CannotCarry, ProviderError
@@ -133,9 +134,8 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     unstreamed = "streaming" in deployment.lacks
     body = body_for(lane, language, asked)  # before the login: who is refused for it costs none
     target = tokens.attached(deployment) if deployment.needs_login else deployment.target
-    if asked.form is not None:
-        form = asked.form.readdressed(deployment.upstream_model)
-        request = deployment.provider.upload(target, lane.path, form)
+    if isinstance(body, ReaddressedForm):
+        request = deployment.provider.upload(target, lane.path, body)
     else:
         request = deployment.provider.request(target, lane.path, body, asked.passed if lane.straight else {})
     call.attempt(lane)
@@ -156,9 +156,11 @@ def send(lane: Lane, language: Language, asked: Asked, call: Call, again: bool =
     return send(lane, language, asked, call, again)
 
 
-def body_for(lane: Lane, language: Language, asked: Asked) -> dict[str, Any]:
+def body_for(lane: Lane, language: Language, asked: Asked) -> dict[str, Any] | ReaddressedForm:
     """What the upstream is sent: the caller's body under another name, or one in another language."""
     learned = lane.deployment.learned
+    if asked.form is not None:
+        return asked.form.readdressed(lane.deployment.upstream_model)
     if lane.straight:
         return language.readdress(asked.body, asked.envelope, lane.deployment.upstream_model, not learned.refuses_usage)
     body = asked.written_in(language, lane.deployment)
@@ -247,7 +249,7 @@ def begin(stream: AnswerStream, lane: Lane, asked: Asked, call: Call, departure:
 
 def read_whole(body: bytes, lane: Lane, language: Language, asked: Asked, call: Call) -> bytes:
     if lane.straight:
-        said, call.usage, _ = language.pass_answer(body, shown_model(lane, asked))
+        said, call.usage = language.pass_answer(body, shown_model(lane, asked))
         if call.usage is None and call.estimates and language.work != "embedding":
             call.pieces = language.read_answer(answer_document(body)).guessed_tokens()
     elif isinstance(language, EmbeddingLanguage):

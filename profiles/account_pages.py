@@ -23,7 +23,7 @@ from profiles.models import Profile, Token
 from profiles.operator_pages import OperatorAdmin
 from profiles.secrets import SealBroken
 from profiles.token_pages import STATE_COLOURS
-from providers import keypairs
+from providers import snowflake_keys
 from providers.base import Provider
 from providers.registry import kinds
 
@@ -231,8 +231,8 @@ class ProfileAdmin(AskingPages, OperatorAdmin):
         line = request.META.pop("switchboard.public_line", "")
         if not line:
             return None
-        made = key_pairs.public_half(profile, keypairs.FIRST, line)
-        return self.show_public_half(request, profile, keypairs.FIRST, made)
+        made = key_pairs.public_half(profile, snowflake_keys.FIRST, line)
+        return self.show_public_half(request, profile, snowflake_keys.FIRST, made)
 
     def choose_kind(self, request: HttpRequest, unknown: Profile | None) -> HttpResponse:
         allowed = self.has_view_permission(request, unknown) if unknown else self.has_add_permission(request)

@@ -24,7 +24,7 @@ from profiles import discovery, key_pairs
 from profiles.models import Deployment, Profile, Route
 from profiles.operator_pages import OperatorAdmin, for_operators
 from profiles.secrets import SealBroken
-from providers import keypairs
+from providers import snowflake_keys
 from providers.base import Provider, Target, UpstreamModel
 from providers.capabilities import Capability
 from providers.wire.errors import ProviderError
@@ -110,7 +110,7 @@ class AskingPages(OperatorAdmin):
         return {
             "may_ask": True,
             "may_serve": request.user.has_perms(MAY_SERVE),
-            "has_key_pair": profile.kind in key_pairs.KINDS and bool(secrets.get(keypairs.FIRST)),
+            "has_key_pair": profile.kind in key_pairs.KINDS and bool(secrets.get(snowflake_keys.FIRST)),
             "makes_key_pair": profile.kind in key_pairs.KINDS,
         }
 
@@ -212,13 +212,13 @@ class AskingPages(OperatorAdmin):
     @button()
     def keypair_view(self, request: HttpRequest, profile: Profile) -> HttpResponse:
         slot = request.POST.get("slot", "")
-        if profile.kind not in key_pairs.KINDS or slot not in keypairs.COLUMNS:
+        if profile.kind not in key_pairs.KINDS or slot not in snowflake_keys.COLUMNS:
             raise ValueError("This profile has no place for such a key.")
         if profile.sealed_values()["secrets"].get(slot) and "sure" not in request.POST:
-            context = {"title": "Replace a key pair", "slot": slot, "second": slot == keypairs.SECOND}
+            context = {"title": "Replace a key pair", "slot": slot, "second": slot == snowflake_keys.SECOND}
             return self.page(request, profile, "replace_key.html", context)
         made = key_pairs.make(profile, slot)
-        self.log_change(request, profile, f"Key pair generated ({keypairs.COLUMNS[slot]}).")
+        self.log_change(request, profile, f"Key pair generated ({snowflake_keys.COLUMNS[slot]}).")
         return self.show_public_half(request, profile, slot, made)
 
     def show_public_half(
@@ -227,8 +227,8 @@ class AskingPages(OperatorAdmin):
         context = {
             "title": "Key pair",
             "made": made,
-            "column": keypairs.COLUMNS[slot],
-            "second": slot == keypairs.SECOND,
+            "column": snowflake_keys.COLUMNS[slot],
+            "second": slot == snowflake_keys.SECOND,
             "unused": profile.settings.get("auth") not in ("", None, "keypair"),
             "no_role": not profile.settings.get("role"),
         }

@@ -21,7 +21,7 @@ from unfold.widgets import (
 from profiles import key_pairs
 from profiles.models import Profile
 from profiles.secrets import SealBroken
-from providers import keypairs
+from providers import snowflake_keys
 from providers.base import Provider, Setting
 from providers.registry import kinds
 
@@ -116,7 +116,7 @@ class ProfileForm(forms.ModelForm):
             )
 
     def makes_key_pair(self) -> bool:
-        return self.provider.kind in key_pairs.KINDS and not self._values["secrets"].get(keypairs.FIRST)
+        return self.provider.kind in key_pairs.KINDS and not self._values["secrets"].get(snowflake_keys.FIRST)
 
     def _open(self) -> dict[str, Any]:
         profile: Profile = self.instance
@@ -202,13 +202,13 @@ class ProfileForm(forms.ModelForm):
         return cleaned
 
     def _make_key_pair(self) -> None:
-        secret = f"secret_{keypairs.FIRST}"
+        secret = f"secret_{snowflake_keys.FIRST}"
         if self.cleaned_data[secret]:
             self.add_error(secret, "Either enter a private key or have a pair generated.")
         elif not self.cleaned_data["setting_user"]:
             self.add_error("setting_user", "A key pair belongs to a user: enter the name.")
         else:
-            self.cleaned_data[secret], self.public_line = keypairs.new_pair()
+            self.cleaned_data[secret], self.public_line = snowflake_keys.new_pair()
 
     def _draft(self) -> Profile:
         """The profile as it would be stored, secrets included."""

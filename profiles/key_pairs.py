@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from profiles.models import Profile
-from providers import keypairs
-from providers.keypairs import Statement
+from providers import snowflake_keys
+from providers.snowflake_keys import Statement
 
 KINDS = ("snowflake",)
 
@@ -25,7 +25,7 @@ def make(profile: Profile, slot: str) -> PublicHalf:
     """Keep a new private key sealed in this slot of the profile. Raises SealBroken, or ValueError without a user."""
     if not profile.settings.get("user"):
         raise ValueError("Enter the user and save first: a key pair belongs to a user.")
-    private, line = keypairs.new_pair()
+    private, line = snowflake_keys.new_pair()
     with transaction.atomic():
         stored = Profile.objects.select_for_update().get(pk=profile.pk)
         values = stored.sealed_values()
@@ -37,4 +37,4 @@ def make(profile: Profile, slot: str) -> PublicHalf:
 
 def public_half(profile: Profile, slot: str, line: str) -> PublicHalf:
     user, role = (str(profile.settings.get(name) or "") for name in ("user", "role"))
-    return PublicHalf(line, keypairs.statements(user, role, slot, line))
+    return PublicHalf(line, snowflake_keys.statements(user, role, slot, line))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
-from providers import keypairs
+from providers import snowflake_keys
 from providers.base import (
     NOTHING,
     Listing,
@@ -175,7 +175,7 @@ class Snowflake(Provider):
             keys = list(_keys(target))
         except ValueError as error:
             raise ProviderError(str(error), kind="auth", retryable=False) from error
-        prints = [keypairs.fingerprint(key) for key in keys]
+        prints = [snowflake_keys.fingerprint(key) for key in keys]
         chosen = next((index for index, print_ in enumerate(prints) if print_ not in refused), 0)
         name = f"{account(target)}.{target.settings['user'].upper()}"
         now = int(time.time())
@@ -187,7 +187,7 @@ class Snowflake(Provider):
         if not self.needs_login(target):
             return "the owner of the token stored here"
         key = next(_keys(target))
-        return f"user {target.settings['user'].upper()} of {account(target)}, key {keypairs.fingerprint(key)}"
+        return f"user {target.settings['user'].upper()} of {account(target)}, key {snowflake_keys.fingerprint(key)}"
 
     def models(self, target: Target) -> Listing:
         document = yield UpstreamRequest("GET", self.url(target, MODELS), self.headers(target))
@@ -247,7 +247,7 @@ def _keys(target: Target) -> Iterator[Any]:
     if not pems:
         raise ValueError("A private key is needed for auth keypair.")
     for pem in pems:
-        yield keypairs.load(pem, target.secrets.get("passphrase", ""))
+        yield snowflake_keys.load(pem, target.secrets.get("passphrase", ""))
 
 
 def _model(name: str) -> UpstreamModel:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from providers.base import Target
-from providers.conversation import Event, Finished, FinishReason, TextDelta, ThinkingDelta, ToolCallDelta, Usage
+from providers.conversation import Event, Finished, TextDelta, ThinkingDelta, ToolCallDelta, Usage
 from providers.languages.language import Fault, Reader, Tap, Writer
 from providers.wire.client import FAULTS, Response
 from providers.wire.client import fault as fault_of
@@ -27,8 +27,6 @@ class AnswerStream(Protocol):
 
     @property
     def usage(self) -> Usage | None: ...
-    @property
-    def finish_reason(self) -> FinishReason | None: ...
     @property
     def pieces(self) -> int: ...
     def start(self) -> None: ...
@@ -53,10 +51,6 @@ class StraightStream:
     @property
     def usage(self) -> Usage | None:
         return self._tap.usage
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        return self._tap.finish_reason
 
     @property
     def pieces(self) -> int:
@@ -190,7 +184,6 @@ class TranslatedStream:
         self._content = False
         self.ended = False
         self.usage: Usage | None = None
-        self.finish_reason: FinishReason | None = None
         self.pieces = 0
 
     def start(self) -> None:
@@ -224,7 +217,6 @@ class TranslatedStream:
             self.pieces += 1
         elif isinstance(event, Finished):
             self._content = True
-            self.finish_reason = event.reason
         elif isinstance(event, Usage):
             self.usage = event
         return self._writer.write(event)

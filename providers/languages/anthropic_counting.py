@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from providers.conversation import FinishReason, Usage
+from providers.conversation import Usage
 from providers.documents import dumps
 from providers.languages.anthropic_events import write_error
 from providers.languages.anthropic_requests import check_messages, without_foreign_thoughts
@@ -43,12 +43,12 @@ class AnthropicCountTokens(Language):
     def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
         return {**without_foreign_thoughts(body), "model": model}
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         """To count takes no tokens, and none are to be guessed."""
         counted = answer_document(body).get("input_tokens")
         if isinstance(counted, bool) or not isinstance(counted, int):
             raise ProviderError("The upstream's answer holds no count.", kind="broken")
-        return body, Usage(), None
+        return body, Usage()
 
 
 def estimate(body: Mapping[str, Any]) -> int:

@@ -25,7 +25,7 @@ from providers.languages.errors import chunk_document
 from providers.languages.fields import count_in, index_in, json_in, object_in, text_in
 from providers.languages.language import Fault, Reader, Stamp, Tap, Writer
 from providers.languages.messages import is_whole_object
-from providers.languages.openai import MODEL
+from providers.languages.model_names import renamed
 from providers.wire.errors import ProviderError
 from providers.wire.frames import sse_data
 
@@ -353,7 +353,7 @@ class MessagesTap(Tap):
             case "message_start":
                 started = object_in(document, "message")
                 count_up(self._counted, started)
-                frame = renamed(frame, started, self._model) or frame
+                frame = renamed(frame, started.get("model"), self._model, _model_in)
             case "content_block_start":
                 # Words begin empty; whatever else begins is there.
                 self.content = self.content or object_in(document, "content_block").get("type") not in WORDS
@@ -381,6 +381,10 @@ class MessagesTap(Tap):
         return sse(write_error(fault, request_id))
 
 
+def _model_in(frame: bytes) -> object:
+    return loads(sse_data(frame) or b"{}")["message"].get("model")
+
+
 def _is_delta(frame: bytes) -> bool:
     """A quoted name inside of content is written `\\"content_block_delta\\"`, so the plain bytes say what it is."""
     return frame.startswith(b"event: content_block_delta") or (
@@ -391,16 +395,3 @@ def _is_delta(frame: bytes) -> bool:
 def _named(frame: bytes, kind: str) -> bytes:
     """Bedrock's servers write the data alone, but Anthropic's clients go by the names of the events."""
     return b"event: %b\n%b" % (kind.encode(), frame) if frame.startswith(b"data:") and kind.isidentifier() else frame
-
-
-def renamed(raw: bytes, document: Mapping[str, Any], model: str | None) -> bytes | None:
-    """The same bytes with the caller's model name in place of the document's own, which stands in front of whatever
-    the model says; None when it is not found there."""
-    if model is None or document.get("model") in (model, None):
-        return raw
-    for match in MODEL.finditer(raw):
-        if loads(b"{" + match.group() + b"}")["model"] != document["model"]:
-            continue
-        if not document.get("content") or match.start() < raw.find(b'"content"'):
-            return raw[: match.start()] + b'"model":' + dumps(model) + raw[match.end() :]
-    return None

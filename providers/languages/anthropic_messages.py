@@ -15,7 +15,6 @@ from providers.conversation import (
     CachePoint,
     ChatRequest,
     Choice,
-    FinishReason,
     Image,
     Opaque,
     Part,
@@ -39,7 +38,6 @@ from providers.languages.anthropic_events import (
     finish,
     message,
     read_usage,
-    renamed,
     write_error,
 )
 from providers.languages.end_users import opaque
@@ -55,6 +53,7 @@ from providers.languages.messages import (
     system_parts,
     turns,
 )
+from providers.languages.model_names import with_model
 from providers.languages.thinking import claude_limits, claude_version
 from providers.wire.errors import CannotCarry, ProviderError, cannot_carry
 
@@ -175,14 +174,13 @@ class AnthropicMessages(Language):
     def tap(self, model: str | None, include_usage: bool) -> Tap:
         return MessagesTap(model)
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         document = answer_document(body)
         reason = text_in(document, "stop_reason")
         if not reason or not isinstance(document.get("content"), list):
             raise ProviderError("The upstream's answer holds no message, or not why it ended.", kind="broken")
         usage = next(iter(read_usage(object_in(document, "usage"))), None)
-        passed = renamed(body, document, model)
-        return dumps({**document, "model": model}) if passed is None else passed, usage, finish(reason, calls=1)
+        return with_model(body, document, model), usage
 
 
 # -- answers, read and written --

@@ -209,7 +209,7 @@ class Language:
         """`model` is the name the caller knows; None leaves the upstream's own in place."""
         raise NotImplementedError
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         """A whole answer with the caller's model name in it, and what it says of itself.
 
         Raises ProviderError when it is not an answer.

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.capabilities import Needs
-from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, Usage
+from providers.conversation import EmbeddingRequest, Embeddings, Usage
 from providers.documents import dumps
-from providers.languages import openai
 from providers.languages.errors import answer_document
 from providers.languages.fields import expect_count, expect_model, expect_object, expect_text, vector_of
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
+from providers.languages.model_names import with_model
 from providers.languages.ollama_records import SECOND, OllamaLanguage, usage_in
 from providers.wire.errors import CannotCarry, ProviderError
 
@@ -93,10 +93,10 @@ class OllamaEmbed(VectorLanguage):
 
     # -- straight through --
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         document = answer_document(body)
         _rows(document)
-        return openai.with_model(body, document, model), usage_in(document), None
+        return with_model(body, document, model), usage_in(document)
 
 
 class OllamaEmbeddings(VectorLanguage):

@@ -10,16 +10,25 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from providers.capabilities import Capability, Needs
-from providers.conversation import Answer, ChatRequest, FinishReason, Image, JSONFormat, Message, Tool, Usage
-from providers.languages.fields import expect_model, expect_number, expect_object, expect_stop, expect_whole
+from providers.conversation import Answer, ChatRequest, Image, JSONFormat, Message, Tool, Usage
+from providers.languages.errors import answer_document
+from providers.languages.fields import (
+    expect_model,
+    expect_number,
+    expect_object,
+    expect_stop,
+    expect_whole,
+    object_in,
+)
 from providers.languages.language import BadRequest, Envelope, Stamp, Tap, Writer
 from providers.languages.messages import data_url
+from providers.languages.model_names import with_model
 from providers.languages.ollama_records import (
     OllamaLanguage,
     RecordReader,
     RecordTap,
     RecordWriter,
-    pass_record,
+    usage_in,
     write_load,
     write_record,
 )
@@ -163,8 +172,13 @@ class PromptLanguage(OllamaLanguage):
     def tap(self, model: str | None, include_usage: bool) -> Tap:
         return RecordTap(model)
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
-        return pass_record(body, model)
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
+        document = answer_document(body)
+        if not document.get("done"):
+            raise ProviderError("The upstream's answer is not marked as done.", kind="broken")
+        object_in(document, "message")
+        nothing = document.get("done_reason") in ("load", "unload")
+        return with_model(body, document, model), Usage() if nothing else usage_in(document)
 
 
 # -- read --

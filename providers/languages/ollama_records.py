@@ -28,16 +28,15 @@ from providers.conversation import (
     Usage,
 )
 from providers.documents import dumps
-from providers.languages import openai
-from providers.languages.errors import answer_document, chunk_document
+from providers.languages.errors import chunk_document
 from providers.languages.fields import count_in, json_in, object_in, objects_in, text_in
 from providers.languages.language import Envelope, Fault, Language, Reader, Stamp, Tap, Writer
 from providers.languages.messages import arguments_object
+from providers.languages.model_names import ModelName
 from providers.wire.errors import ProviderError
 from providers.wire.frames import NEWLINE
 
 SECOND = 1_000_000_000  # nanoseconds
-MODEL_IN_FRONT = re.compile(rb'\{\s*"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 UNDONE, DONE = re.compile(rb'"done"\s*:\s*false'), re.compile(rb'"done"\s*:\s*true')
 FINISH_REASONS: Mapping[str, FinishReason] = {"length": "length", "content_filter": "content_filter"}
 # Zero keep alive, in all the ways Go reads a duration of nothing.
@@ -264,15 +263,12 @@ def usage_in(record: Mapping[str, Any]) -> Usage | None:
 
 
 class RecordTap(Tap):
-    """Watches records that pass through; Ollama names the model in front of each."""
+    """Watches records that pass through."""
 
     frame_end = NEWLINE
 
     def __init__(self, model: str | None) -> None:
-        self._model = model
-        self._ours = b'{"model":' + dumps(model) if model is not None else b""
-        self._theirs = b""  # how this upstream's records begin
-        self._elsewhere = False  # it names the model further behind
+        self._name = ModelName(model, around=b'"message"')
         self._called = False
 
     def see(self, frame: bytes) -> bytes | None:
@@ -281,18 +277,11 @@ class RecordTap(Tap):
             self._called = self._called or b'"tool_calls"' in frame
         elif frame.strip():
             self._look(frame)
-        if self._elsewhere and frame.strip():
-            return openai.with_model(frame.rstrip(), chunk_document(frame), self._model) + b"\n"
-        if self._theirs and frame.startswith(self._theirs):
-            return self._ours + frame[len(self._theirs) :]
-        return frame
+        return self._name.swap(frame)
 
     def _look(self, frame: bytes) -> None:
         record = chunk_document(frame)
-        if self._ours and (front := MODEL_IN_FRONT.match(frame)):
-            self._theirs = front.group()
-        elif self._ours and isinstance(record.get("model"), str):
-            self._elsewhere = True
+        self._name.learn(frame, record)
         said = object_in(record, "message") or record
         calls = objects_in(said, "tool_calls")
         if calls or text_in(said, "content", "response", "thinking"):
@@ -312,16 +301,3 @@ def _remarkable(frame: bytes) -> bool:
     """Whether a record may be more than a piece of content. A quote inside of content is written `\\"`, so the plain
     bytes can only be keys."""
     return UNDONE.search(frame) is None or DONE.search(frame) is not None or b'"error"' in frame
-
-
-def pass_record(body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
-    """A whole answer with the caller's model name in it. Raises ProviderError when it is not one."""
-    document = answer_document(body)
-    if not document.get("done"):
-        raise ProviderError("The upstream's answer is not marked as done.", kind="broken")
-    written = openai.with_model(body, document, model)
-    if document.get("done_reason") in ("load", "unload"):
-        return written, Usage(), None
-    said = object_in(document, "message") or document
-    reason = finish_in(document, begun=True, called=bool(objects_in(said, "tool_calls")))
-    return written, usage_in(document), reason

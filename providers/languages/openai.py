@@ -5,20 +5,19 @@ Source of the wire facts: OpenAI API reference, chat/completions/embeddings obje
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from providers.conversation import FinishReason, Usage
-from providers.documents import dumps, loads
+from providers.documents import dumps
 from providers.languages.errors import answer_document, chunk_document
 from providers.languages.fields import count_in, object_in, objects_in
 from providers.languages.language import Envelope, Fault, Language, Stamp, Tap, Writer
+from providers.languages.model_names import ModelName, with_model
 from providers.wire.errors import ProviderError
 from providers.wire.frames import sse_data
 
 DONE = b"data: [DONE]\n\n"
-MODEL = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 
 FINISH_REASONS: Mapping[str, FinishReason] = {
     "stop": "stop",
@@ -56,14 +55,14 @@ class OpenAILanguage(Language):
     def tap(self, model: str | None, include_usage: bool) -> Tap:
         return OpenAITap(model, include_usage)
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         document = answer_document(body)
         choices = objects_in(document, "choices")
         if not choices:
             raise ProviderError("The upstream's answer holds no choices.", kind="broken")
-        reasons = [choice.get("finish_reason") for choice in choices]
-        reason = finish_reason(next((reason for reason in reasons if reason), None))
-        return with_model(body, document, model), read_usage(document.get("usage")), reason
+        for choice in choices:
+            finish_reason(choice.get("finish_reason"))
+        return with_model(body, document, model), read_usage(document.get("usage"))
 
 
 class OpenAIWriter(Writer):
@@ -95,19 +94,15 @@ class OpenAITap(Tap):
     """Watches `chat.completion.chunk` and `text_completion` frames."""
 
     def __init__(self, model: str | None, include_usage: bool) -> None:
-        self._model = b'"model":' + dumps(model) if model is not None else b""
+        self._name = ModelName(model, around=b'"choices"')
         self._include_usage = include_usage
-        self._theirs = b""  # the exact bytes that stand for the model in this upstream's frames
-        self._in_front = True
 
     def see(self, frame: bytes) -> bytes | None:
         if self.content and not _remarkable(frame):
             self.pieces += 1
         elif not self._look(frame):
             return None
-        if self._theirs:
-            return self._swap(frame)
-        return frame
+        return self._name.swap(frame)
 
     def _look(self, frame: bytes) -> bool:
         data = sse_data(frame)
@@ -117,8 +112,7 @@ class OpenAITap(Tap):
             self.ended = True
             return True
         document = chunk_document(data)
-        if self._model and not self._theirs and document.get("model"):
-            self._learn(frame, document)
+        self._name.learn(frame, document)
         if usage := read_usage(document.get("usage")):
             self.usage = usage
         choices = objects_in(document, "choices")
@@ -131,27 +125,6 @@ class OpenAITap(Tap):
                 self.finish_reason = reason
                 self.content = True
         return bool(choices or self._include_usage or not document.get("usage"))
-
-    def _learn(self, frame: bytes, document: Mapping[str, Any]) -> None:
-        choices = frame.find(b'"choices"')
-        for match in MODEL.finditer(frame):
-            if loads(b"{" + match.group() + b"}")["model"] == document["model"]:
-                self._theirs = match.group()
-                self._in_front = match.start() < choices
-                if self._in_front:
-                    return
-
-    def _swap(self, frame: bytes) -> bytes:
-        # Only outside of "choices": what stands inside is the model's own words.
-        if self._in_front:
-            at = frame.find(self._theirs)
-            if at < 0 or at > frame.find(b'"choices"') > 0:
-                return frame
-        else:
-            at = frame.rfind(self._theirs)
-            if at < frame.find(b'"choices"') or at < 0:
-                return frame
-        return frame[:at] + self._model + frame[at + len(self._theirs) :]
 
     def closing(self) -> bytes:
         return b"" if self.ended else DONE
@@ -177,16 +150,6 @@ def has_content(delta: Mapping[str, Any]) -> bool:
         delta.get(name)
         for name in ("content", "tool_calls", "reasoning_content", "reasoning", "refusal", "audio", "function_call")
     )
-
-
-def with_model(body: bytes, document: Mapping[str, Any], model: str | None) -> bytes:
-    """The same bytes with the caller's model name; the rest is left as the upstream wrote it."""
-    if model is None or document.get("model") in (model, None):
-        return body
-    found = list(MODEL.finditer(body))
-    if len(found) == 1:
-        return body[: found[0].start()] + b'"model":' + dumps(model) + body[found[0].end() :]
-    return dumps({**document, "model": model})
 
 
 def finish_reason(value: object) -> FinishReason | None:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.capabilities import Needs
-from providers.conversation import EmbeddingRequest, Embeddings, FinishReason, Usage
+from providers.conversation import EmbeddingRequest, Embeddings, Usage
 from providers.documents import dumps
 from providers.languages import openai
 from providers.languages.errors import answer_document
 from providers.languages.fields import expect_count, expect_model, expect_text, index_in, objects_in, vector_of
 from providers.languages.language import BadRequest, EmbeddingLanguage, Envelope, Stamp
+from providers.languages.model_names import with_model
 from providers.languages.openai import OpenAILanguage
 from providers.wire.errors import ProviderError
 
@@ -35,11 +36,11 @@ class OpenAIEmbeddings(OpenAILanguage, EmbeddingLanguage):
     def needs(self, body: Mapping[str, Any]) -> Needs:
         return {"embeddings": "model"}
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         document = answer_document(body)
         if not isinstance(document.get("data"), list):
             raise ProviderError("The upstream's answer holds no vectors.", kind="broken")
-        return openai.with_model(body, document, model), openai.read_usage(document.get("usage")), None
+        return with_model(body, document, model), openai.read_usage(document.get("usage"))
 
     def parse_embedding(self, body: Mapping[str, Any]) -> EmbeddingRequest:
         envelope = self.peek(body)

@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from providers.conversation import FinishReason, Usage
-from providers.documents import BadDocument, dumps, loads
+from providers.documents import BadDocument, loads
 from providers.languages import openai
 from providers.languages.errors import answer_document, checked
 from providers.languages.fields import count_in, expect_model, expect_text
 from providers.languages.language import BadRequest, Envelope, Fault, Tap
+from providers.languages.model_names import ModelName, with_model
 from providers.languages.openai import OpenAILanguage
 from providers.wire.frames import sse_data
 
@@ -40,11 +41,11 @@ class PassThrough(OpenAILanguage):
     def readdress(self, body: dict[str, Any], envelope: Envelope, model: str, ask_usage: bool) -> dict[str, Any]:
         return {**body, "model": model}
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         if not body.lstrip().startswith(b"{"):
-            return body, None, None  # a text or a list: there is nothing in it to name or to count
+            return body, None  # a text or a list: there is nothing in it to name or to count
         document = answer_document(body)
-        return openai.with_model(body, document, model), read_counts(document.get("usage")), None
+        return with_model(body, document, model), read_counts(document.get("usage"))
 
     def watch(self, content_type: str, model: str | None) -> Tap:
         """A tap for an answer that is no JSON."""
@@ -112,8 +113,7 @@ class EventTap(Tap):
     """Server-Sent Events of whatever kind: they end with their body, or with `[DONE]`."""
 
     def __init__(self, model: str | None) -> None:
-        self._ours = b'"model":' + dumps(model) if model is not None else b""
-        self._theirs = b""  # the exact bytes that stand for the model in this upstream's frames
+        self._name = ModelName(model)
 
     def see(self, frame: bytes) -> bytes | None:
         data = sse_data(frame)
@@ -128,8 +128,8 @@ class EventTap(Tap):
         return frame
 
     def _read(self, frame: bytes, data: bytes) -> bytes:
-        if self._theirs and self._theirs in frame and not any(name in data for name in COUNTED):
-            return frame.replace(self._theirs, self._ours, 1)
+        if self._name.theirs and not any(name in data for name in COUNTED):
+            return self._name.swap(frame)
         try:
             document = loads(data)
         except BadDocument:
@@ -137,12 +137,8 @@ class EventTap(Tap):
         if not isinstance(document, dict):
             return frame
         self.usage = read_counts(checked(document).get("usage")) or self.usage
-        if self._ours and isinstance(document.get("model"), str):
-            for found in openai.MODEL.finditer(frame):
-                if loads(b"{" + found.group() + b"}")["model"] == document["model"]:
-                    self._theirs = found.group()
-                    return frame[: found.start()] + self._ours + frame[found.end() :]
-        return frame
+        self._name.learn(frame, document)
+        return self._name.swap(frame)
 
     def fail(self, fault: Fault, request_id: str) -> bytes:
         return openai.sse(openai.error_document(fault))

@@ -14,7 +14,6 @@ from providers.conversation import (
     CachePoint,
     ChatRequest,
     Choice,
-    FinishReason,
     Image,
     JSONFormat,
     Message,
@@ -26,15 +25,16 @@ from providers.conversation import (
     ToolResult,
     Usage,
 )
-from providers.documents import dumps, loads
+from providers.documents import dumps
 from providers.languages import openai_responses_requests as requests
 from providers.languages.end_users import short_enough
 from providers.languages.errors import answer_document
 from providers.languages.fields import objects_in
 from providers.languages.language import Envelope, Reader, Stamp, Tap, Writer
 from providers.languages.messages import foreign
+from providers.languages.model_names import with_model
 from providers.languages.openai import OpenAILanguage
-from providers.languages.openai_responses_events import ResponsesReader, ResponsesTap, ResponsesWriter, renamed
+from providers.languages.openai_responses_events import ResponsesReader, ResponsesTap, ResponsesWriter
 from providers.languages.openai_responses_items import (
     NAME,
     Json,
@@ -148,11 +148,11 @@ class OpenAIResponses(OpenAILanguage):
     def tap(self, model: str | None, include_usage: bool) -> Tap:
         return ResponsesTap(model)
 
-    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None, FinishReason | None]:
+    def pass_answer(self, body: bytes, model: str | None) -> tuple[bytes, Usage | None]:
         document = answer_document(body)
         _output(document)
-        named = renamed(body, document.get("model"), model, lambda written: loads(written).get("model"))
-        return named, read_usage(document.get("usage")), finish_of(document)
+        finish_of(document)
+        return with_model(body, document, model), read_usage(document.get("usage"))
 
 
 def _output(document: Mapping[str, Any]) -> list[Json]:

@@ -6,7 +6,7 @@ Source of the wire facts: OpenAI API reference, Responses: streaming events.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from providers.languages.errors import chunk_document, failure_in
 from providers.languages.fields import index_in, object_in, text_in
 from providers.languages.language import Fault, Reader, Stamp, Tap, Writer
 from providers.languages.messages import is_whole_object
-from providers.languages.openai import MODEL
+from providers.languages.model_names import renamed
 from providers.languages.openai_responses_items import (
     NAME,
     PARAGRAPH,
@@ -359,7 +359,7 @@ class ResponsesTap(Tap):
         if not response:
             return frame
         self._response = response
-        return renamed(frame, response.get("model"), self._model, _model_in_frame)
+        return renamed(frame, response.get("model"), self._model, _model_in)
 
     def fail(self, fault: Fault, request_id: str) -> bytes:
         numbers = SEQUENCE_NUMBER.findall(self._last)
@@ -369,20 +369,5 @@ class ResponsesTap(Tap):
         return failed_frame(response, int(numbers[-1]) + 1 if numbers else 0, fault)
 
 
-def renamed(written: bytes, theirs: object, ours: str | None, named: Callable[[bytes], object]) -> bytes:
-    """The same bytes but for the model's name. What else is called "model", as in a tool, keeps its own.
-
-    `named` reads the name out of the bytes, to tell whether the right one was changed.
-    """
-    if ours is None or not isinstance(theirs, str) or theirs == ours:
-        return written
-    found = [match for match in MODEL.finditer(written) if loads(b"{" + match.group() + b"}")["model"] == theirs]
-    for match in found:
-        changed = written[: match.start()] + b'"model":' + dumps(ours) + written[match.end() :]
-        if len(found) == 1 or named(changed) == ours:
-            return changed
-    return written
-
-
-def _model_in_frame(frame: bytes) -> object:
+def _model_in(frame: bytes) -> object:
     return loads(sse_data(frame) or b"{}")["response"].get("model")

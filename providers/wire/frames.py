@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from time import monotonic
-from typing import Protocol
 
 import gevent
 from geventhttpclient.response import HTTPConnectionClosed, HTTPParseError, HTTPSocketPoolResponse
@@ -19,14 +18,6 @@ TURN = 50  # frames one call may take before others get a turn
 
 class FrameTooLarge(HTTPParseError):
     """The upstream sent more than LARGEST_FRAME bytes without ending a frame."""
-
-
-class FrameSource(Protocol):
-    """An iterator of whole frames that can be closed at any time, more than once."""
-
-    def __iter__(self) -> Iterator[bytes]: ...
-    def __next__(self) -> bytes: ...
-    def close(self) -> None: ...
 
 
 class Frames:

@@ -37,7 +37,7 @@ def test_tokens_are_counted_as_each_kind_of_work_counts_them(usage: object, coun
 
 @pytest.mark.parametrize("body", [b'"Hello"', b'[{"index": 0, "model": "theirs"}]', b"1\n00:00 --> 00:01\n", b""])
 def test_what_is_no_object_passes_untouched(body: bytes) -> None:
-    assert rerank.pass_answer(body, "ours") == (body, None, None)
+    assert rerank.pass_answer(body, "ours") == (body, None)
 
 
 def test_an_error_dressed_as_success_is_one() -> None:

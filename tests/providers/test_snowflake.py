@@ -19,7 +19,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from providers import keypairs
+from providers import snowflake_keys
 from providers.base import Target, UpstreamModel, UpstreamToken
 from providers.conversation import (
     Answer,
@@ -99,11 +99,11 @@ HI = says("user", Text("Hi"))
 def test_a_private_key_is_read_in_each_of_its_forms(form: str, passphrase: str) -> None:
     text = pem(key(), form, passphrase)
     for pasted in (text, f"\n {text}\n\n", text.replace("\n", "\r\n"), text.replace("\n", "\\n")):
-        assert keypairs.load(pasted, passphrase).private_numbers() == key().private_numbers()
+        assert snowflake_keys.load(pasted, passphrase).private_numbers() == key().private_numbers()
 
 
 def test_a_passphrase_that_is_not_needed_does_no_harm() -> None:
-    assert keypairs.load(pem(key()), "not needed").key_size == 2048
+    assert snowflake_keys.load(pem(key()), "not needed").key_size == 2048
 
 
 OLD = rsa.generate_private_key(public_exponent=65537, key_size=1024)
@@ -127,7 +127,7 @@ NO_KEYS: dict[str, tuple[str, str, str]] = {
 def test_what_is_no_such_key_is_refused_in_a_sentence(case: str) -> None:
     text, passphrase, word = NO_KEYS[case]
     with pytest.raises(ValueError, match=r"^[A-Z].*\.$") as error:
-        keypairs.load(text, passphrase)
+        snowflake_keys.load(text, passphrase)
     assert word in str(error.value)
 
 
@@ -137,7 +137,7 @@ def test_a_fingerprint_is_in_standard_base64() -> None:
         private = key(number)
         form = serialization.PublicFormat.SubjectPublicKeyInfo
         der = private.public_key().public_bytes(serialization.Encoding.DER, form)
-        made = keypairs.fingerprint(private)
+        made = snowflake_keys.fingerprint(private)
         assert made == "SHA256:" + base64.standard_b64encode(hashlib.sha256(der).digest()).decode()
         assert len(made) == len("SHA256:") + 44
         prints.append(made)
@@ -147,14 +147,14 @@ def test_a_fingerprint_is_in_standard_base64() -> None:
 
 
 def test_a_new_pair_is_one_and_its_public_half_is_a_line() -> None:
-    private, line = keypairs.new_pair()
-    loaded = keypairs.load(private)
+    private, line = snowflake_keys.new_pair()
+    loaded = snowflake_keys.load(private)
     assert loaded.key_size == 2048
     assert "\n" not in line
     assert f"SHA256:{base64.b64encode(hashlib.sha256(base64.b64decode(line)).digest()).decode()}" == (
-        keypairs.fingerprint(loaded)
+        snowflake_keys.fingerprint(loaded)
     )
-    assert keypairs.public_line(loaded) == line
+    assert snowflake_keys.public_line(loaded) == line
 
 
 # -- the account's name
@@ -196,7 +196,7 @@ def claims(token: UpstreamToken, private: rsa.RSAPrivateKey | None = None) -> Js
 def test_a_token_says_who_signed_it_and_for_whom() -> None:
     token = signed(profile(account="myorg-my_acct", user="gate.way"))
     assert claims(token)["sub"] == "MYORG-MY_ACCT.GATE.WAY"
-    assert claims(token)["iss"] == f"MYORG-MY_ACCT.GATE.WAY.{keypairs.fingerprint(key())}"
+    assert claims(token)["iss"] == f"MYORG-MY_ACCT.GATE.WAY.{snowflake_keys.fingerprint(key())}"
     assert claims(token).keys() == {"iss", "sub", "iat", "exp"}
 
 
@@ -215,10 +215,10 @@ def test_the_second_key_is_tried_when_the_first_is_refused_and_the_first_again_a
     first = signed(target)
     second = signed(target, first.made_with)
     assert (first.made_with, second.made_with) == (
-        f"key 1, {keypairs.fingerprint(key())}",
-        f"key 2, {keypairs.fingerprint(key(1))}",
+        f"key 1, {snowflake_keys.fingerprint(key())}",
+        f"key 2, {snowflake_keys.fingerprint(key(1))}",
     )
-    assert claims(second, key(1))["iss"].endswith(keypairs.fingerprint(key(1)))
+    assert claims(second, key(1))["iss"].endswith(snowflake_keys.fingerprint(key(1)))
     assert signed(target, second.made_with).made_with == first.made_with
     assert signed(profile(), first.made_with).made_with == first.made_with, "there is no other"
 
@@ -364,7 +364,7 @@ def test_a_model_is_offered_in_brackets() -> None:
 
 
 def test_whom_the_upstream_sees_is_told() -> None:
-    assert SNOWFLAKE.identity(profile()) == f"user GATEWAY of MYORG-MYACCT, key {keypairs.fingerprint(key())}"
+    assert SNOWFLAKE.identity(profile()) == f"user GATEWAY of MYORG-MYACCT, key {snowflake_keys.fingerprint(key())}"
     assert SNOWFLAKE.identity(profile(PAT, auth="pat")) == "the owner of the token stored here"
 
 
