@@ -65,9 +65,9 @@ class Asked:
         request, unfit = self.request, []
         if "streaming" in lacks:
             request = replace(request, stream=False)  # the answer is cut into events
-        if "thinking" in lacks and request.reasoning_effort not in (None, "none"):
+        if "thinking" in lacks and (effort := request.reasoning_effort) is not None:
             request = replace(request, reasoning_effort=None)
-            unfit.append("reasoning_effort")
+            unfit += [] if effort == "none" else ["reasoning_effort"]
         if "images" in lacks and (messages := without_pictures(request.messages)) != request.messages:
             request = replace(request, messages=messages)
             unfit.append("images")

@@ -263,6 +263,11 @@ def test_a_model_that_cannot_think_is_not_told_to(at: Bench) -> None:
     assert said.text == DONE.text
     assert said.headers["x-gateway-dropped"] == "thinking"
     assert "reasoning_effort" not in at.heard(CHATTING)[-1].body
+    at.fakes["openai"].scene(CHATTING.model, DONE)
+    asked_not_to = {"model": "thoughtless", "input": "Hi", "reasoning": {"effort": "none"}}
+    answer = wire.call(at.gateway, "/v1/responses", asked_not_to)
+    assert (answer.status, "x-gateway-dropped" in answer.headers) == (200, False)
+    assert "reasoning_effort" not in at.heard(CHATTING)[-1].body
 
 
 def test_words_of_one_caller_change_nothing_for_the_others(at: Bench) -> None:
